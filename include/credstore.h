@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * credstore.h - a typed, encrypted, transactional home for the credentials that a service keeps and
+ * for those that it issues. See credstore(7) for the concepts and credstore-format(5) for the
+ * bytes.
+ *
+ * What holds for every declaration here:
+ *
+ *   Threads    A credstore may be used by any number of threads at once. Patches, calls, actors and
+ *              origins are read only during the call. A view, a secret, an answer or a key source
+ *              belongs to one owner and may be handed from thread to thread, never shared.
+ *   Forks      After fork() every call in the child on the parent's store answers E_FORKED;
+ *              only credstore_close() and the free functions work there.
+ *   Strings    NUL-terminated UTF-8 unless a length stands beside the pointer.
+ *   Times      Milliseconds since 1970-01-01T00:00:00Z, UTC, leap seconds not counted; 0 = none.
+ *   Sizes      Every struct of this header that crosses the boundary starts with struct_size, the
+ *              sizeof that the caller was compiled with. Structs only ever grow at the end. A
+ * shorter one leaves the missing members at their zero meaning; in a longer one the tail that this
+ * library does not know must be zero, else E_UNSUPPORTED. A size of 0, or one that ends inside a
+ * member, is E_INVALID. Errors     Functions answer a credstore_status. The last argument, if not
+ * NULL, is filled on every return. On an error nothing was changed and *out is NULL. Any call   may
+ * answer E_INVALID (a NULL or malformed argument), E_FORKED, E_NO_MEMORY, E_STORAGE, E_BUSY,
+ * E_INTEGRITY, E_KEY_UNAVAILABLE, E_INTERNAL; what else, each function says.
+ */
+#ifndef CREDSTORE_H
+#define CREDSTORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef CREDSTORE_API /* define it to nothing to read this header with other tools */
+#if defined(__GNUC__)
+#define CREDSTORE_API __attribute__((visibility("default")))
+#else
+#define CREDSTORE_API
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CREDSTORE_VERSION_MAJOR 0
+#define CREDSTORE_VERSION_MINOR 1
+#define CREDSTORE_VERSION_PATCH 0
+#define CREDSTORE_VERSION       "0.1.0"
+
+/* A length that says: the string ends with a NUL. */
+#define CREDSTORE_NTS ((size_t)-1)
+
+/* Values of credstore_call.expected_revision beside 0 (any) and a revision. */
+#define CREDSTORE_MUST_EXIST  UINT64_MAX       /* HTTP: If-Match: * */
+#define CREDSTORE_MUST_BE_NEW (UINT64_MAX - 1) /* HTTP: If-None-Match: * */
+
+/* ---- results ----------------------------------------------------------------------------------
+ */
+
+/* Values are never reused and never renumbered. The HTTP door answers with the code in brackets. */
+typedef enum credstore_status {
+    CREDSTORE_OK = 0,
+    CREDSTORE_E_INVALID = 1,     /* [400] the request is malformed; error.field says where */
+    CREDSTORE_E_TOO_LARGE = 2,   /* [413] a value or body is over its limit */
+    CREDSTORE_E_UNSUPPORTED = 3, /* [400] newer than this library, or not offered for the kind */
+    CREDSTORE_E_UNAUTHENTICATED = 4, /* [401] no actor, or one that this store does not know */
+    CREDSTORE_E_EXPIRED = 5,         /* [401] the actor's own credential has expired */
+    CREDSTORE_E_REVOKED = 6,         /* [401] the actor's own credential was withdrawn */
+    CREDSTORE_E_FORBIDDEN = 7,       /* [403] a known actor who may not do this */
+    CREDSTORE_E_NOT_FOUND = 8,       /* [404] absent, or another tenant's: the same answer */
+    CREDSTORE_E_INACTIVE = 9,        /* [409] the record is switched off */
+    CREDSTORE_E_EXISTS = 10,         /* [409] the id is taken, now or once */
+    CREDSTORE_E_CONFLICT = 11,    /* [409] others changed the record faster than we could retry */
+    CREDSTORE_E_REVISION = 12,    /* [412] not at the expected revision */
+    CREDSTORE_E_IDEMPOTENCY = 13, /* [422] the idempotency key stands for another request */
+    CREDSTORE_E_BUSY = 14,        /* [503] the writer's turn did not come within wait_ms */
+    CREDSTORE_E_STORAGE = 15,     /* [500] the engine failed; error.native has its code */
+    CREDSTORE_E_FULL = 16,        /* [507] disk or map is full */
+    CREDSTORE_E_COMMIT_UNKNOWN =
+        17,                     /* [500] the engine cannot tell whether the change is durable */
+    CREDSTORE_E_INTEGRITY = 18, /* [500] the stored bytes are not what was written */
+    CREDSTORE_E_ROLLBACK = 19,  /* [500] the store is older than what was seen of it */
+    CREDSTORE_E_FORMAT = 20,    /* [500] written by a newer library than this one */
+    CREDSTORE_E_KEY_UNAVAILABLE = 21, /* [503] no root key given here opens it */
+    CREDSTORE_E_NO_MEMORY = 22,       /* [500] */
+    CREDSTORE_E_ENTROPY = 23,         /* [500] the random source failed */
+    CREDSTORE_E_FORKED = 24,          /* [500] the store was opened before a fork */
+    CREDSTORE_E_INTERNAL = 25         /* [500] a defect of this library or of a backend */
+} credstore_status;
+
+/* What went wrong. The caller's, 256 bytes for ever. Never holds a secret or a byte of the request.
+ */
+typedef struct credstore_error {
+    int32_t status;         /* a credstore_status */
+    int32_t native;         /* errno or the engine's own code, 0 if none */
+    uint32_t retry_after_s; /* with E_BUSY: when to try again */
+    uint32_t offset;        /* byte of the JSON body at fault, 0 if none */
+    char field[64];         /* member or argument at fault, "" if none */
+    char message[176];      /* one line, English, for the operator */
+} credstore_error;
+
+/* ---- handles ----------------------------------------------------------------------------------
+ */
+
+typedef struct credstore credstore;                       /* an open store */
+typedef struct credstore_secret credstore_secret;         /* a revealed secret, wiped on free */
+typedef struct credstore_key_source credstore_key_source; /* where a root key lives */
+struct credstore_storage;                                 /* credstore/backend.h */
+struct credstore_crypto;                                  /* credstore/backend.h */
+
+/* ---- slots of a patch: keep, set or clear ------------------------------------------------------
+ */
+
+/* Absent members of a patch are zero, and zero keeps. SET takes the value. CLEAR makes it null, and
+   is E_INVALID for a member that cannot be null. KEEP with a value is E_INVALID, as is any other
+   op. */
+enum { CREDSTORE_KEEP = 0, CREDSTORE_SET = 1, CREDSTORE_CLEAR = 2 };
+
+typedef struct credstore_text {
+    const char *ptr;
+    size_t len; /* bytes, or CREDSTORE_NTS */
+    uint32_t op, reserved;
+} credstore_text;
+
+/* Text that must not be seen again: another type, so that the compiler tells the two apart. */
+typedef struct credstore_secret_text {
+    const char *ptr;
+    size_t len; /* bytes, or CREDSTORE_NTS */
+    uint32_t op, reserved;
+} credstore_secret_text;
+
+typedef struct credstore_flag {
+    uint32_t op, value; /* 0 or 1 */
+} credstore_flag;
+
+typedef struct credstore_time {
+    int64_t unix_ms;
+    uint32_t op, reserved;
+} credstore_time;
+
+typedef struct credstore_strings {
+    const char *const *items; /* count NUL-terminated strings */
+    size_t count;
+    uint32_t op, reserved;
+} credstore_strings;
+
+#define CREDSTORE_TEXT(s)                                                                          \
+    {                                                                                              \
+        (s), CREDSTORE_NTS, CREDSTORE_SET, 0                                                       \
+    }
+#define CREDSTORE_SECRET(ptr, len)                                                                 \
+    {                                                                                              \
+        (ptr), (len), CREDSTORE_SET, 0                                                             \
+    }
+#define CREDSTORE_FLAG(value)                                                                      \
+    {                                                                                              \
+        CREDSTORE_SET, (value)                                                                     \
+    }
+#define CREDSTORE_TIME(ms)                                                                         \
+    {                                                                                              \
+        (ms), CREDSTORE_SET, 0                                                                     \
+    }
+#define CREDSTORE_STRINGS(items, n)                                                                \
+    {                                                                                              \
+        (items), (n), CREDSTORE_SET, 0                                                             \
+    }
+#define CREDSTORE_CLEARED                                                                          \
+    {                                                                                              \
+        NULL, 0, CREDSTORE_CLEAR, 0                                                                \
+    }
+#define CREDSTORE_TIME_CLEARED                                                                     \
+    {                                                                                              \
+        0, CREDSTORE_CLEAR, 0                                                                      \
+    }
+
+/* The same for languages without the preprocessor: fill *slot. The slot keeps the caller's pointer.
+ */
+CREDSTORE_API void credstore_text_init(credstore_text *slot, uint32_t op, const char *ptr,
+                                       size_t len);
+CREDSTORE_API void credstore_secret_text_init(credstore_secret_text *slot, uint32_t op,
+                                              const char *ptr, size_t len);
+CREDSTORE_API void credstore_flag_init(credstore_flag *slot, uint32_t op, uint32_t value);
+CREDSTORE_API void credstore_time_init(credstore_time *slot, uint32_t op, int64_t unix_ms);
+CREDSTORE_API void credstore_strings_init(credstore_strings *slot, uint32_t op,
+                                          const char *const *items, size_t count);
+
+/* ---- who asks ----------------------------------------------------------------------------------
+ */
+
+enum {
+    CREDSTORE_ACTOR_USER = 1,    /* a person's session, vouched for by the host */
+    CREDSTORE_ACTOR_API_KEY = 2, /* an API key that this store holds: id is the record's id */
+    CREDSTORE_ACTOR_SERVICE = 3, /* another service */
+    CREDSTORE_ACTOR_SYSTEM = 4   /* the host itself */
+};
+enum {
+    CREDSTORE_ROLE_ADMIN = 1, /* administrator of its own tenant */
+    CREDSTORE_ROLE_SUPER = 2  /* administrator of every tenant; must name one in the call */
+};
+
+/* Pointer-free, so that Go and cffi can own it. The host fills it from its own session. Zero it
+ * first. */
+typedef struct credstore_actor {
+    uint32_t struct_size, type;
+    uint32_t roles, reserved;
+    int64_t expires_at;      /* an actor past this time is refused with E_EXPIRED; 0 = never */
+    uint64_t permissions[8]; /* bits of this store's catalogue; see credstore_actor_grant() */
+    char id[256];            /* 1..255 visible ASCII characters */
+    char tenant[256];        /* "" = none; else an id of [A-Za-z0-9._~-] */
+} credstore_actor;
+
+/* Sets the bit of one permission id in *actor. E_INVALID: not in this store's catalogue. */
+CREDSTORE_API credstore_status credstore_actor_grant(const credstore *store, credstore_actor *actor,
+                                                     const char *permission, credstore_error *err);
+
+/* 1 if the actor holds the permission and has not expired by the store's clock, else 0: unknown
+   permissions, NULL arguments and a forked store included. Allocates nothing. */
+CREDSTORE_API int credstore_permit(const credstore *store, const credstore_actor *actor,
+                                   const char *permission);
+
+/* ---- one call ----------------------------------------------------------------------------------
+ */
+
+enum { CREDSTORE_CALL_EXPAND_PERMISSIONS = 1 }; /* flags: fill the view's permissions */
+
+typedef struct credstore_call {
+    uint32_t struct_size, flags;
+    const credstore_actor *actor; /* NULL: E_UNAUTHENTICATED */
+    const char *tenant;         /* whose record; NULL = the actor's own. The host vouches for it */
+    const char *request_id;     /* for the audit, at most 128 visible ASCII characters, or NULL */
+    uint64_t expected_revision; /* 0 = any, a revision, CREDSTORE_MUST_EXIST or _MUST_BE_NEW;
+                                   of a change: else E_REVISION and nothing changed */
+    uint64_t at_revision;       /* get and reveal: the record as it was then; 0 = now */
+    int64_t wait_ms;            /* for the writer's turn, then E_BUSY; 0 = the store's default */
+} credstore_call;
+
+/* ---- opening -----------------------------------------------------------------------------------
+ */
+
+/* One permission of the host's catalogue. id: 1..64 of [A-Za-z0-9._:-]; resource and action, used
+   by views that show permissions as a map, likewise. */
+typedef struct credstore_permission {
+    const char *id, *resource, *action;
+} credstore_permission;
+
+enum {
+    CREDSTORE_OPEN_CREATE = 1,    /* make the store if it is absent; else absent is E_NOT_FOUND */
+    CREDSTORE_OPEN_READ_ONLY = 2, /* every change answers E_FORBIDDEN */
+    CREDSTORE_OPEN_GROUP = 4      /* folder and files may be used by the group, 0770 and 0660 */
+};
+
+typedef struct credstore_options {
+    uint32_t struct_size, flags;
+    const credstore_key_source *key; /* root key; borrowed for the call. NULL: memory engine only */
+    const struct credstore_storage *storage; /* NULL = LMDB, or memory if the path is NULL */
+    void *storage_ctx;                       /* owned by the store from the call on: close(ctx) */
+    const struct credstore_crypto *crypto;   /* NULL = OpenSSL */
+    void *crypto_ctx;                        /* owned by the store from the call on: close(ctx) */
+    const credstore_permission *catalogue;   /* copied */
+    size_t catalogue_count;                  /* at most 512, past and present ids together */
+    const char *const *base_url_allow; /* copied; hosts, or host:port, that replace the rules */
+    size_t base_url_allow_count;
+    int64_t (*now_ms)(void *ctx); /* a clock for tests; NULL = CLOCK_REALTIME. Any thread */
+    void *now_ctx;
+    int64_t wait_ms; /* default of credstore_call.wait_ms; 0 = 5000 */
+} credstore_options;
+
+/* A root key in a file: exactly 32 bytes, a regular file that only its owner can read.
+   CREDSTORE_KEY_CREATE makes one (0600, random, synced) if there is none.
+   E_NOT_FOUND: no file. E_FORBIDDEN: others can read it. E_INVALID: not 32 bytes, not a regular
+   file. */
+enum { CREDSTORE_KEY_CREATE = 1 };
+CREDSTORE_API credstore_status credstore_key_file(const char *path, uint32_t flags,
+                                                  credstore_key_source **out, credstore_error *err);
+
+/* A root key of 32 bytes that the host brings; copied. E_INVALID: another length. */
+CREDSTORE_API credstore_status credstore_key_bytes(const void *ptr, size_t len,
+                                                   credstore_key_source **out,
+                                                   credstore_error *err);
+CREDSTORE_API void credstore_key_source_free(credstore_key_source *source); /* NULL is nothing */
+
+/* Opens the store in the folder `path`, or an empty one in memory if path is NULL.
+   E_NOT_FOUND: nothing there and no CREATE. E_KEY_UNAVAILABLE: the key opens no root slot.
+   E_FORMAT: made by a newer library. E_FORBIDDEN: others can read it, or it cannot be written.
+   E_UNSUPPORTED: a network file system, or a second copy of the library has it open. E_FULL.
+   E_INTEGRITY, E_ROLLBACK: not what was written. Opening a folder twice in one process is allowed.
+ */
+CREDSTORE_API credstore_status credstore_open(const char *path, const credstore_options *options,
+                                              credstore **out, credstore_error *err);
+
+/* Releases the store and wipes its keys. No other thread may be using it. NULL is nothing. Views
+   and secrets handed out before stay valid until they are freed. */
+CREDSTORE_API void credstore_close(credstore *store);
+
+/* ---- what calls hand out ------------------------------------------------------------------------
+ */
+
+/* Frees any view. NULL is nothing. */
+CREDSTORE_API void credstore_free(const void *view);
+
+/* The bytes of a secret: len of them, then a NUL. Valid until credstore_secret_free(), which wipes.
+ */
+CREDSTORE_API const char *credstore_secret_ptr(const credstore_secret *secret);
+CREDSTORE_API size_t credstore_secret_len(const credstore_secret *secret);
+CREDSTORE_API void credstore_secret_free(credstore_secret *secret); /* NULL is nothing */
+
+/* Overwrites memory in a way that the compiler keeps: for the host's own request buffers. */
+CREDSTORE_API void credstore_wipe(void *ptr, size_t len);
+
+/* The library's version, and the name of a status ("E_NOT_FOUND"); static, never NULL. */
+CREDSTORE_API const char *credstore_version(void);
+CREDSTORE_API const char *credstore_status_name(int32_t status);
+
+/* Given by the caller who brings a record from elsewhere. All zero: the library makes its own. */
+typedef struct credstore_origin {
+    uint32_t struct_size, reserved;
+    const char *id; /* NULL = made here */
+    int64_t created_at,
+        updated_at; /* 0 = now; updated_at not before created_at, neither in the future */
+} credstore_origin;
+
+/* ---- the HTTP door: any kind, any verb; raw header values in, a whole answer out ----------------
+ */
+
+enum {
+    CREDSTORE_VERB_GET = 1,
+    CREDSTORE_VERB_CREATE = 2,
+    CREDSTORE_VERB_UPDATE = 3 /* the document's PUT or PATCH */
+};
+
+typedef struct credstore_slice {
+    const char *ptr; /* NULL = the header or part is absent */
+    size_t len;      /* may hold any byte: what is not allowed is E_INVALID */
+} credstore_slice;
+
+typedef struct credstore_request {
+    uint32_t struct_size, kind, verb, flags; /* kind: CREDSTORE_KIND_x; flags: 0 */
+    const credstore_actor *actor;            /* NULL: 401 */
+    credstore_slice tenant;                  /* account or organization; absent = the actor's */
+    credstore_slice parent;                  /* what the record lies under (service account) */
+    credstore_slice id;    /* the last id of the path, percent-decoded by the host */
+    credstore_slice query; /* after the '?', as received */
+    credstore_slice body;  /* at most 64 KiB, else 413 */
+    credstore_slice if_match, if_none_match, request_id;
+} credstore_request;
+
+typedef struct credstore_answer {
+    uint32_t struct_size;
+    int32_t status; /* a credstore_status; 304 has OK */
+    uint32_t http_status, retry_after_s;
+    uint64_t revision;                      /* 0 if none */
+    const char *content_type, *etag, *body; /* NULL if none */
+    size_t body_len;
+} credstore_answer;
+
+/* Answers one request in the words of the kind's document; refusals are answers too. Never NULL:
+   when memory is out it is a static 500. Free it with credstore_answer_free(), which wipes it. */
+CREDSTORE_API const credstore_answer *credstore_handle(credstore *store,
+                                                       const credstore_request *request);
+CREDSTORE_API void credstore_answer_free(const credstore_answer *answer); /* NULL is nothing */
+
+#ifdef __cplusplus
+}
+#endif
+
+#include "credstore/api_key.h"
+#include "credstore/checkbook.h"
+#include "credstore/service_credential.h"
+#include "credstore/stripe.h"
+
+#endif

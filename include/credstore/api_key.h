@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An API key that the service issued. Source: "Update an API key", PATCH /apikeys/{id}.
+ * The record's id is unique in the store, 1..255 of [A-Za-z0-9._~-]; ids made here are KSUIDs. Its
+ * tenant is the account. Only an administrator who is a user may change API keys; an API key never
+ * may.
+ */
+#ifndef CREDSTORE_API_KEY_H
+#define CREDSTORE_API_KEY_H
+
+#include "../credstore.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CREDSTORE_KIND_API_KEY = 4 };
+
+enum {
+    CREDSTORE_API_KEY_DESCRIPTION = 1,
+    CREDSTORE_API_KEY_EXPIRES_AT = 2,
+    CREDSTORE_API_KEY_PERMISSIONS = 3
+};
+
+typedef struct credstore_api_key_patch {
+    uint32_t struct_size, reserved;
+    credstore_text description; /* at most 2000 characters; cannot be null */
+    credstore_time expires_at;  /* in the future; CLEAR = never */
+    credstore_strings
+        permissions; /* at most 512 ids of the store's catalogue, in any order, duplicates
+                        collapse; those that are added must be held by the actor */
+} credstore_api_key_patch;
+
+typedef struct credstore_api_key {
+    uint32_t struct_size, reserved;
+    uint64_t revision;
+    const char *id, *description;
+    const char *const *permissions; /* ids in catalogue order; NULL if none */
+    size_t permission_count;
+    const char *last_four; /* NULL: the record has no token */
+    int64_t expires_at;    /* 0 = never */
+    int64_t created_at, updated_at;
+    int64_t last_used_at; /* 0 = never */
+} credstore_api_key;
+
+typedef struct credstore_api_key_origin {
+    uint32_t struct_size, reserved;
+    const char *id;                 /* NULL = made here */
+    int64_t created_at, updated_at; /* 0 = now */
+    int64_t last_used_at;           /* 0 = never */
+} credstore_api_key_origin;
+
+/* Creates the record. The patch must set description and permissions. origin may be NULL, out may
+   be NULL. E_EXISTS: the id is taken. E_FORBIDDEN: also, a permission that the actor does not hold.
+   E_FULL. */
+CREDSTORE_API credstore_status credstore_api_key_create(
+    credstore *store, const credstore_call *call, const credstore_api_key_origin *origin,
+    const credstore_api_key_patch *patch, const credstore_api_key **out, credstore_error *err);
+
+/* Reads. E_NOT_FOUND, E_FORBIDDEN. Free *out with credstore_free(). */
+CREDSTORE_API credstore_status credstore_api_key_get(credstore *store, const credstore_call *call,
+                                                     const char *id, const credstore_api_key **out,
+                                                     credstore_error *err);
+
+/* Updates what the patch sets. A patch that changes nothing succeeds and moves nothing. out may be
+   NULL. E_NOT_FOUND, E_FORBIDDEN (also, a permission that the actor does not hold), E_REVISION,
+   E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_api_key_update(credstore *store,
+                                                        const credstore_call *call, const char *id,
+                                                        const credstore_api_key_patch *patch,
+                                                        const credstore_api_key **out,
+                                                        credstore_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

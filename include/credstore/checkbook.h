@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Checkbook client credentials: the keys with which a service calls Checkbook for one of its
+ * clients. Source: "Update Checkbook client credentials", PUT
+ * /internal/checkbook/client-credentials/{id}. The record's id is a KSUID, unique in the store; its
+ * tenant is the one that the call names.
+ */
+#ifndef CREDSTORE_CHECKBOOK_H
+#define CREDSTORE_CHECKBOOK_H
+
+#include "../credstore.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CREDSTORE_KIND_CHECKBOOK = 1 };
+
+enum { /* fields, as credstore_checkbook_reveal() takes them */
+       CREDSTORE_CHECKBOOK_PUBLISHABLE_KEY = 1,
+       CREDSTORE_CHECKBOOK_SECRET_KEY = 2, /* the only secret one */
+       CREDSTORE_CHECKBOOK_BASE_URL = 3,
+       CREDSTORE_CHECKBOOK_IS_ACTIVE = 4
+};
+
+/* Nothing here can be null: CLEAR is E_INVALID. */
+typedef struct credstore_checkbook_patch {
+    uint32_t struct_size, reserved;
+    credstore_text publishable_key;   /* 1..4096 bytes, no control characters */
+    credstore_secret_text secret_key; /* 1..4096 bytes, no control characters */
+    credstore_text base_url; /* 1..2048 bytes; https, a host that is not private, no userinfo or
+                                fragment, unless the store's base_url_allow names the host */
+    credstore_flag is_active;
+} credstore_checkbook_patch;
+
+typedef struct credstore_checkbook {
+    uint32_t struct_size, is_active, has_secret_key, reserved;
+    uint64_t revision;
+    const char *id, *client_id, *publishable_key, *base_url;
+    int64_t created_at, updated_at, secret_key_set_at;
+} credstore_checkbook;
+
+typedef struct credstore_checkbook_origin {
+    uint32_t struct_size, reserved;
+    const char *id;                 /* KSUID; NULL = made here */
+    int64_t created_at, updated_at; /* 0 = now */
+    const char *client_id;          /* KSUID of the client; NULL = the same as id */
+} credstore_checkbook_origin;
+
+/* Creates. The patch must set all but is_active (1). origin may be NULL, out may be NULL.
+   E_EXISTS: the id is taken. E_FORBIDDEN, E_FULL. */
+CREDSTORE_API credstore_status credstore_checkbook_create(
+    credstore *store, const credstore_call *call, const credstore_checkbook_origin *origin,
+    const credstore_checkbook_patch *patch, const credstore_checkbook **out, credstore_error *err);
+
+/* Reads. E_NOT_FOUND, E_FORBIDDEN. Free *out with credstore_free(). */
+CREDSTORE_API credstore_status credstore_checkbook_get(credstore *store, const credstore_call *call,
+                                                       const char *id,
+                                                       const credstore_checkbook **out,
+                                                       credstore_error *err);
+
+/* Updates what the patch sets. A patch that changes nothing succeeds and moves nothing. out may be
+   NULL. E_NOT_FOUND, E_FORBIDDEN, E_REVISION, E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_checkbook_update(
+    credstore *store, const credstore_call *call, const char *id,
+    const credstore_checkbook_patch *patch, const credstore_checkbook **out, credstore_error *err);
+
+/* Opens the secret `field`. E_NOT_FOUND: no record, or the field has no value. E_FORBIDDEN.
+   E_KEY_UNAVAILABLE: the root key given at open has no REVEAL right. */
+CREDSTORE_API credstore_status credstore_checkbook_reveal(credstore *store,
+                                                          const credstore_call *call,
+                                                          const char *id, uint32_t field,
+                                                          credstore_secret **out,
+                                                          credstore_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

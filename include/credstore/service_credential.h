@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A credential of a service account. Source: "Update a service account credential",
+ * PATCH
+ * /organizations/{organization_id}/service-accounts/{service_account_id}/credentials/{credential_id}.
+ * The organization is the tenant: credstore_call.tenant is not used. All three ids are 1..255 of
+ * [A-Za-z0-9_-].
+ */
+#ifndef CREDSTORE_SERVICE_CREDENTIAL_H
+#define CREDSTORE_SERVICE_CREDENTIAL_H
+
+#include "../credstore.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CREDSTORE_KIND_SERVICE_CREDENTIAL = 3 };
+
+enum { CREDSTORE_SERVICE_CREDENTIAL_NAME = 1, CREDSTORE_SERVICE_CREDENTIAL_DESCRIPTION = 2 };
+
+typedef struct credstore_service_credential_patch {
+    uint32_t struct_size, reserved;
+    credstore_text name;        /* 1..255 characters, no control characters; cannot be null */
+    credstore_text description; /* at most 500 characters; CLEAR = none */
+} credstore_service_credential_patch;
+
+typedef struct credstore_grant { /* may the actor of the call do `action` on `resource` */
+    const char *resource, *action;
+    uint32_t granted, reserved;
+} credstore_grant;
+
+typedef struct credstore_service_credential {
+    uint32_t struct_size, reserved;
+    uint64_t revision;
+    const char *organization_id, *service_account_id, *id, *client_id, *name;
+    const char *description;                      /* NULL = none */
+    int64_t created_at, updated_at, last_used_at; /* last_used_at 0 = never */
+    const credstore_grant *const *permissions; /* the whole catalogue, in its order; NULL unless */
+    size_t permission_count;                   /* CREDSTORE_CALL_EXPAND_PERMISSIONS was given */
+} credstore_service_credential;
+
+typedef struct credstore_service_credential_origin {
+    uint32_t struct_size, reserved;
+    const char *id;                 /* NULL = made here, 26 of [0-9a-z] */
+    int64_t created_at, updated_at; /* 0 = now */
+    const char *client_id;          /* 1..255 of [A-Za-z0-9_-]; NULL = made here, 21 characters */
+    int64_t last_used_at;           /* 0 = never */
+} credstore_service_credential_origin;
+
+/* Creates. The patch must set the name. origin may be NULL, out may be NULL.
+   E_EXISTS: the id is taken. E_FORBIDDEN, E_FULL. */
+CREDSTORE_API credstore_status credstore_service_credential_create(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const credstore_service_credential_origin *origin,
+    const credstore_service_credential_patch *patch, const credstore_service_credential **out,
+    credstore_error *err);
+
+/* Reads. E_NOT_FOUND, E_FORBIDDEN. Free *out with credstore_free(). */
+CREDSTORE_API credstore_status credstore_service_credential_get(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id,
+    const credstore_service_credential **out, credstore_error *err);
+
+/* Updates what the patch sets. A patch that changes nothing succeeds and moves nothing. out may be
+   NULL. E_NOT_FOUND, E_FORBIDDEN, E_REVISION, E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_service_credential_update(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id,
+    const credstore_service_credential_patch *patch, const credstore_service_credential **out,
+    credstore_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

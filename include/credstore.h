@@ -59,7 +59,7 @@ extern "C" {
 typedef enum credstore_status {
     CREDSTORE_OK = 0,
     CREDSTORE_E_INVALID = 1,     /* [400] the request is malformed; error.field says where */
-    CREDSTORE_E_TOO_LARGE = 2,   /* [413] a value or body is over its limit */
+    CREDSTORE_E_TOO_LARGE = 2,   /* [413] a body over 64 KiB, a catalogue over 512 ids */
     CREDSTORE_E_UNSUPPORTED = 3, /* [400] newer than this library, or not offered for the kind */
     CREDSTORE_E_UNAUTHENTICATED = 4, /* [401] no actor, or one that this store does not know */
     CREDSTORE_E_EXPIRED = 5,         /* [401] the actor's own credential has expired */
@@ -251,9 +251,9 @@ typedef struct credstore_options {
     uint32_t struct_size, flags;
     const credstore_key_source *key; /* root key; borrowed for the call. NULL: memory engine only */
     const struct credstore_storage *storage; /* NULL = LMDB, or memory if the path is NULL */
-    void *storage_ctx;                       /* owned by the store from the call on: close(ctx) */
+    void *storage_ctx;                       /* the store's once open succeeded: close(ctx) */
     const struct credstore_crypto *crypto;   /* NULL = OpenSSL */
-    void *crypto_ctx;                        /* owned by the store from the call on: close(ctx) */
+    void *crypto_ctx;                        /* the store's once open succeeded: close(ctx) */
     const credstore_permission *catalogue;   /* copied */
     size_t catalogue_count;                  /* at most 512, past and present ids together */
     const char *const *base_url_allow; /* copied; hosts, or host:port, that replace the rules */

@@ -135,16 +135,25 @@ static bool grow(cs_buf *buf, size_t more)
     return true;
 }
 
-void cs_buf_add(cs_buf *buf, const void *ptr, size_t len)
+uint8_t *cs_buf_room(cs_buf *buf, size_t len)
 {
-    if (len == 0)
-        return;
     if (!grow(buf, len)) {
         buf->failed = true;
-        return;
+        return NULL;
     }
-    memcpy(buf->ptr + buf->len, ptr, len);
     buf->len += len;
+    return buf->ptr + buf->len - len;
+}
+
+void cs_buf_add(cs_buf *buf, const void *ptr, size_t len)
+{
+    uint8_t *room;
+
+    if (len == 0)
+        return;
+    room = cs_buf_room(buf, len);
+    if (room != NULL)
+        memcpy(room, ptr, len);
 }
 
 void cs_buf_u8(cs_buf *buf, uint8_t v)

@@ -43,6 +43,8 @@ typedef struct cs_buf {
     bool failed; /* memory was out: all later appends do nothing */
 } cs_buf;
 void cs_buf_add(cs_buf *buf, const void *ptr, size_t len);
+/* Room for len more bytes, to be filled by the caller; NULL when memory is out. */
+uint8_t *cs_buf_room(cs_buf *buf, size_t len);
 void cs_buf_u8(cs_buf *buf, uint8_t v);
 void cs_buf_u16(cs_buf *buf, uint16_t v);
 void cs_buf_u32(cs_buf *buf, uint32_t v);

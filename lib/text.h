@@ -10,7 +10,7 @@
 
 /* True if well formed: no overlong forms, surrogates or values above U+10FFFF. *chars (may be NULL)
    gets the number of code points. On failure *bad (may be NULL) gets the offset of the first byte
-   at fault. */
+   at fault, which is where the first character that is not well formed starts. */
 bool cs_utf8(const char *ptr, size_t len, size_t *chars, size_t *bad);
 
 /* No byte below 0x20 and no 0x7f. */

@@ -41,15 +41,17 @@ enum {
 /* Takes what get and scan find. The engine hands each pair to it and obeys the answer: OK = go on;
    anything else = return at once with that result (STOP: with OK). */
 typedef struct credstore_sink credstore_sink;
-/* The bytes stay where they are, unchanged, until the transaction ends. */
+/* The value stays where it is, unchanged, until the transaction ends; so does a key that scan found
+   (get may hand over the caller's own). */
 CREDSTORE_API int32_t credstore_sink_borrow(credstore_sink *sink, credstore_bytes key,
                                             credstore_bytes value);
 /* The bytes may go away when this returns: the core copies them. May answer NO_MEMORY. */
 CREDSTORE_API int32_t credstore_sink_copy(credstore_sink *sink, credstore_bytes key,
                                           credstore_bytes value);
 
-enum {                                       /* features */
-       CREDSTORE_STORAGE_READ_OWN_WRITES = 1 /* get in a write transaction sees its own puts */
+enum { /* features */
+       CREDSTORE_STORAGE_READ_OWN_WRITES =
+           1 /* get, scan and del of a write transaction see its puts */
 };
 
 /* Keys are 1..511 bytes, compared as memcmp, a shorter key before a longer one that starts with it.

@@ -24,7 +24,8 @@ typedef enum cs_json_type {
     CS_JSON_OBJECT
 } cs_json_type;
 
-/* cs_json_strict() first, then cJSON. *out is freed with cs_json_free(). */
+/* cs_json_strict() first, then cJSON, in any locale. *out is freed with cs_json_free(). When memory
+   runs out midway, cJSON frees what it had of the tree itself, unwiped. */
 credstore_status cs_json_parse(const char *ptr, size_t len, cs_json **out, credstore_error *err);
 void cs_json_free(cs_json *json);
 
@@ -47,6 +48,10 @@ bool cs_json_strings(const cs_json_member *member, const char **items);
 
 /* ---- out: a writer that never touches secrets' parsers ---- */
 
+/* Any failure is remembered: all calls on a writer that is NULL or has failed do nothing. Beside
+   memory, that is a call out of place: a name inside an array, an item outside one, a number out of
+   range, over 8 open levels, enter on a name that is no object, leave or finish not matched. A name
+   is not looked for before it is written: no name twice is the caller's. Texts are UTF-8. */
 typedef struct cs_json_writer
     cs_json_writer; /* one open object; nested objects are entered and left */
 
@@ -65,7 +70,7 @@ void cs_json_enter_array(cs_json_writer *writer, const char *name);
 void cs_json_enter_item(cs_json_writer *writer); /* inside an array: a new object */
 void cs_json_leave(cs_json_writer *writer);
 /* Ends and frees the writer. The text (free with cs_json_text_free) without white space, or NULL if
-   memory was out at any point. */
+   anything failed. *len is 0 then. */
 char *cs_json_writer_finish(cs_json_writer *writer, size_t *len);
 void cs_json_writer_abandon(cs_json_writer *writer);
 void cs_json_text_free(char *text, size_t len); /* wipes */

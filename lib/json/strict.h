@@ -19,9 +19,10 @@ typedef struct cs_json_map {
 
 /* E_TOO_LARGE over 64 KiB. E_INVALID with the byte offset: not an object, depth over 8 (the outer
    object is depth 1), over 64 members in any object, duplicate names (compared after unescaping),
-   NUL or \u0000, lone surrogates, invalid UTF-8, raw controls, byte order mark, trailing bytes,
-   empty, numbers that are not I-JSON (grammar of RFC 8259; integers beyond +-(2^53 - 1), magnitudes
-   that overflow a double). Allocates nothing. */
+   NUL or \u0000, lone surrogates, noncharacters, invalid UTF-8, raw controls, byte order mark,
+   trailing bytes, empty, numbers that are not I-JSON (grammar of RFC 8259; integers beyond
+   2^53 - 1 on either side; magnitudes that overflow a double) or are longer than 63 characters.
+   Nothing of it depends on the locale. Allocates nothing. On an error map->count is 0. */
 credstore_status cs_json_strict(const char *ptr, size_t len, cs_json_map *map,
                                 credstore_error *err);
 

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Founding a store, and finding one. All of a new store is one transaction; two processes that
+ * found the same store both end up on the one that came first.
+ */
+#include "founding.h"
+
+#include <string.h>
+
+#include "audit.h"
+#include "error.h"
+#include "root.h"
+
+static const char magic[] = "credstore"; /* stored without its NUL */
+enum {
+    MAGIC_LEN = sizeof magic - 1,
+    META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN,
+    SEALED_META_LEN = 1 + 8 + 8, /* highest format, created at, epoch */
+    DECOY_LEN = 512,
+    SLOTS_MAX = 64
+};
+
+static const cs_label meta_label = {.role = CS_ROLE_META};
+static const cs_label catalogue_label = {.role = CS_ROLE_CATALOGUE};
+
+/* ---- meta ---- */
+
+static credstore_status read_meta(cs_txn *txn, bool *found, credstore_error *err)
+{
+    credstore_bytes value;
+    const uint8_t *p;
+    cs_key key;
+    credstore_status status;
+
+    cs_key_meta(&key, false);
+    status = cs_txn_get(txn, &key, &value, found, err);
+    if (status != CREDSTORE_OK || !*found)
+        return status;
+    p = value.ptr;
+    if (value.len < 1 + MAGIC_LEN || memcmp(p + 1, magic, MAGIC_LEN) != 0)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "This is not a credential store");
+    if (p[0] > CS_FORMAT)
+        return cs_fail(err, CREDSTORE_E_FORMAT, NULL, "The store was made by a newer library");
+    if (p[0] != CS_FORMAT || value.len != META_LEN)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store's header is damaged");
+    memcpy(txn->store->sealer.store_id, p + 1 + MAGIC_LEN, CS_STORE_ID_LEN);
+    return status;
+}
+
+static void write_meta(const credstore *store, cs_buf *out)
+{
+    cs_buf_u8(out, CS_FORMAT);
+    cs_buf_add(out, magic, MAGIC_LEN);
+    cs_buf_add(out, store->sealer.store_id, CS_STORE_ID_LEN);
+}
+
+/* Sealed under the body store key, so that the highest format cannot be lowered. */
+static credstore_status read_sealed_meta(cs_txn *txn, const cs_store_keys *keys,
+                                         credstore_error *err)
+{
+    uint8_t plain[SEALED_META_LEN];
+    credstore_bytes value;
+    bool found = false;
+    cs_box box;
+    cs_key key;
+    credstore_status status;
+
+    cs_key_meta(&key, true);
+    status = cs_txn_get(txn, &key, &value, &found, err);
+    if (status == CREDSTORE_OK && !found)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its sealed header");
+    if (status == CREDSTORE_OK)
+        status = cs_value_box(value, &box, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    if (box.sealed.len != sizeof plain || box.key_id != 0)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store's sealed header is damaged");
+    status = cs_unseal(&txn->store->sealer, &keys->body, &meta_label, &box, plain, err);
+    if (status == CREDSTORE_OK && plain[0] > CS_FORMAT)
+        return cs_fail(err, CREDSTORE_E_FORMAT, NULL, "The store holds records of a newer library");
+    return status;
+}
+
+/* ---- store keys ---- */
+
+static credstore_status load_store_keys(const cs_sealer *sealer, const uint8_t *raw, uint8_t rights,
+                                        cs_store_keys *keys, credstore_error *err)
+{
+    credstore_status status;
+
+    memset(keys, 0, sizeof *keys);
+    keys->can_reveal = (rights & CS_RIGHT_REVEAL) != 0;
+    status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, raw, &keys->body, err);
+    if (status == CREDSTORE_OK && keys->can_reveal)
+        status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, raw + CS_DATA_KEY_LEN,
+                                  &keys->secret, err);
+    return status;
+}
+
+static void free_store_keys(const cs_sealer *sealer, cs_store_keys *keys)
+{
+    cs_data_key_free(sealer, &keys->body);
+    cs_data_key_free(sealer, &keys->secret);
+}
+
+typedef struct slots {
+    size_t count;
+    uint16_t number[SLOTS_MAX];
+    credstore_bytes value[SLOTS_MAX];
+} slots;
+
+static bool note_slot(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    slots *all = arg;
+
+    if (key.len == 3) {
+        all->number[all->count] = cs_get_u16((const uint8_t *)key.ptr + 1);
+        all->value[all->count++] = value;
+    }
+    return all->count < SLOTS_MAX;
+}
+
+/* Tries each root slot with the key given at open; the first that is its own decides. */
+static credstore_status unwrap(cs_txn *txn, const credstore_key_source *source, cs_store_keys *keys,
+                               credstore_error *err)
+{
+    credstore *store = txn->store;
+    slots all = {0};
+    bool ours = false;
+    uint8_t rights = 0;
+    cs_key from, to = {1, {CS_TABLE_ROOT + 1}};
+    credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
+    credstore_status status;
+
+    if (raw == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    cs_key_root(&from, 0);
+    status = cs_txn_scan(txn, &from, &to, SLOTS_MAX, note_slot, &all, err);
+    for (size_t i = 0; i < all.count && status == CREDSTORE_OK && !ours; i++)
+        status = cs_root_unwrap(&store->sealer, source, all.number[i], all.value[i],
+                                cs_secret_bytes(raw), &rights, &ours, err);
+    if (status == CREDSTORE_OK && !ours)
+        status = cs_fail(err, CREDSTORE_E_KEY_UNAVAILABLE, "key",
+                         "The root key opens no root slot of this store");
+    if (status == CREDSTORE_OK)
+        status = load_store_keys(&store->sealer, cs_secret_bytes(raw), rights, keys, err);
+    credstore_secret_free(raw);
+    return status;
+}
+
+/* ---- loading ---- */
+
+static credstore_status load_keyring(cs_txn *txn, const cs_store_keys *keys, credstore_error *err)
+{
+    credstore *store = txn->store;
+    credstore_bytes body, secret;
+    bool found_body = false, found_secret = false;
+    cs_key key;
+    credstore_status status;
+
+    cs_key_keyring(&key, CS_PURPOSE_BODY);
+    status = cs_txn_get(txn, &key, &body, &found_body, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    cs_key_keyring(&key, CS_PURPOSE_SECRET);
+    status = cs_txn_get(txn, &key, &secret, &found_secret, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    if (!found_body || !found_secret)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its keyring");
+    return cs_keyring_load(&store->sealer, keys, store->arena, body, secret, &store->keyring, err);
+}
+
+/* The head, and the last audit entry against it. */
+static credstore_status load_head(cs_txn *txn, credstore_error *err)
+{
+    uint8_t previous[CS_CHAIN_LEN];
+    bool found = false;
+    cs_head head;
+    credstore_status status = cs_head_read(txn, &head, &found, err);
+
+    if (status == CREDSTORE_OK && !found)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
+    if (status == CREDSTORE_OK)
+        status = cs_audit_check(txn, head.last_seq, head.chain, previous, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    atomic_store(&txn->store->seen_generation, head.generation);
+    atomic_store(&txn->store->seen_time, head.time);
+    return status;
+}
+
+static credstore_status load_snapshot(cs_txn *txn, const credstore_key_source *key, bool *found,
+                                      credstore_error *err)
+{
+    const cs_sealer *sealer = &txn->store->sealer;
+    cs_store_keys keys = {0};
+    credstore_status status = read_meta(txn, found, err);
+
+    if (status != CREDSTORE_OK || !*found)
+        return status;
+    if (key == NULL)
+        return cs_fail(err, CREDSTORE_E_INVALID, "key", "The store needs its root key");
+    status = unwrap(txn, key, &keys, err);
+    if (status == CREDSTORE_OK)
+        status = read_sealed_meta(txn, &keys, err);
+    if (status == CREDSTORE_OK)
+        status = load_keyring(txn, &keys, err);
+    if (status == CREDSTORE_OK)
+        status = load_head(txn, err);
+    free_store_keys(sealer, &keys);
+    return status;
+}
+
+static credstore_status load(credstore *store, const credstore_key_source *key, bool *found,
+                             credstore_error *err)
+{
+    cs_txn txn;
+    credstore_status status = cs_txn_read(store, &txn, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    status = load_snapshot(&txn, key, found, err);
+    cs_txn_end(&txn);
+    return status;
+}
+
+/* ---- founding ---- */
+
+typedef struct founding {
+    cs_buf meta, sealed_meta, slot, ring_body, ring_secret;
+    bool lost; /* another process was first */
+} founding;
+
+static credstore_status random_bytes(const credstore *store, uint8_t *out, size_t len,
+                                     credstore_error *err)
+{
+    const int32_t result = store->sealer.crypto->random(store->sealer.ctx, out, len);
+
+    return result == CREDSTORE_CRYPTO_OK ? CREDSTORE_OK
+                                         : cs_fail_crypto(err, result, "The random source failed");
+}
+
+static credstore_status seal_meta(const credstore *store, const cs_store_keys *keys, cs_buf *out,
+                                  credstore_error *err)
+{
+    uint8_t plain[SEALED_META_LEN] = {CS_FORMAT};
+    uint8_t nonce[CS_NONCE_LEN];
+    const credstore_status status = random_bytes(store, nonce, sizeof nonce, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    cs_put_u64(plain + 1, (uint64_t)cs_store_now(store));
+    cs_put_u64(plain + 9, 1);
+    return cs_seal_value(&store->sealer, &keys->body, &meta_label, nonce,
+                         cs_bytes(plain, sizeof plain), out, err);
+}
+
+/* Draws and wraps everything, before any transaction. */
+static credstore_status prepare(credstore *store, const credstore_key_source *source, founding *f,
+                                credstore_error *err)
+{
+    cs_store_keys keys = {0};
+    credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
+    const uint8_t rights = CS_RIGHT_READ | CS_RIGHT_REVEAL;
+    credstore_status status;
+
+    if (raw == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    status = random_bytes(store, store->sealer.store_id, CS_STORE_ID_LEN, err);
+    if (status == CREDSTORE_OK)
+        status = random_bytes(store, cs_secret_bytes(raw), CS_STORE_KEYS_LEN, err);
+    if (status == CREDSTORE_OK)
+        status = load_store_keys(&store->sealer, cs_secret_bytes(raw), rights, &keys, err);
+    if (status == CREDSTORE_OK)
+        status =
+            cs_root_wrap(&store->sealer, source, 0, rights, cs_secret_bytes(raw), &f->slot, err);
+    if (status == CREDSTORE_OK)
+        status = cs_keyring_create(&store->sealer, &keys, store->arena, &store->keyring,
+                                   &f->ring_body, &f->ring_secret, err);
+    if (status == CREDSTORE_OK)
+        status = seal_meta(store, &keys, &f->sealed_meta, err);
+    write_meta(store, &f->meta);
+    free_store_keys(&store->sealer, &keys);
+    credstore_secret_free(raw);
+    return status;
+}
+
+static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const cs_audit_entry entry = {.action = CS_ACTION_STORE_CREATE};
+    founding *f = arg;
+    const cs_buf *const values[] = {&f->meta, &f->sealed_meta, &f->slot, &f->ring_body,
+                                    &f->ring_secret};
+    enum { VALUES = sizeof values / sizeof *values };
+    cs_key keys[VALUES];
+    credstore_bytes value;
+    credstore_status status;
+
+    cs_key_meta(&keys[0], false);
+    cs_key_meta(&keys[1], true);
+    cs_key_root(&keys[2], 0);
+    cs_key_keyring(&keys[3], CS_PURPOSE_BODY);
+    cs_key_keyring(&keys[4], CS_PURPOSE_SECRET);
+    status = cs_txn_get(txn, &keys[0], &value, &f->lost, err);
+    if (status != CREDSTORE_OK || f->lost)
+        return status;
+    for (size_t i = 0; i < VALUES && status == CREDSTORE_OK; i++)
+        status = cs_txn_put(txn, &keys[i], values[i], err);
+    return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;
+}
+
+static credstore_status found(credstore *store, const credstore_key_source *source, bool *lost,
+                              credstore_error *err)
+{
+    founding f = {0};
+    const cs_work work = {put_founding, &f, 0};
+    credstore_status status = prepare(store, source, &f, err);
+
+    store->creating = true;
+    if (status == CREDSTORE_OK)
+        status = cs_txn_write(store, &work, err);
+    store->creating = false;
+    *lost = f.lost;
+    if (f.lost || status != CREDSTORE_OK)
+        cs_keyring_free(&store->sealer, &store->keyring);
+    cs_buf_free(&f.meta);
+    cs_buf_free(&f.sealed_meta);
+    cs_buf_free(&f.slot);
+    cs_buf_free(&f.ring_body);
+    cs_buf_free(&f.ring_secret);
+    return status;
+}
+
+/* A store in memory may do without a root key: it gets one that nobody knows. */
+static credstore_status found_with_any_key(credstore *store, const credstore_key_source *given,
+                                           bool *lost, credstore_error *err)
+{
+    uint8_t raw[CS_ROOT_KEY_LEN];
+    credstore_key_source *own = NULL;
+    credstore_status status = CREDSTORE_OK;
+
+    if (given == NULL) {
+        status = random_bytes(store, raw, sizeof raw, err);
+        if (status == CREDSTORE_OK)
+            status = cs_key_source_new(raw, &own, err);
+        cs_wipe(raw, sizeof raw);
+    }
+    if (status == CREDSTORE_OK)
+        status = found(store, given == NULL ? own : given, lost, err);
+    credstore_key_source_free(own);
+    return status;
+}
+
+/* ---- catalogue ---- */
+
+typedef struct numbering {
+    cs_buf known, grown;
+    size_t added;
+} numbering;
+
+static credstore_status number(cs_txn *txn, numbering *n, credstore_error *err)
+{
+    bool found_any = false;
+    cs_key key;
+    credstore_status status;
+
+    cs_buf_free(&n->known);
+    cs_buf_free(&n->grown);
+    cs_key_catalogue(&key);
+    status = cs_txn_get_sealed(txn, &key, &catalogue_label, &n->known, &found_any, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    return cs_catalogue_number(&txn->store->catalogue, cs_bytes(n->known.ptr, n->known.len),
+                               &n->grown, &n->added, err);
+}
+
+static credstore_status put_catalogue(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const cs_audit_entry entry = {.action = CS_ACTION_CATALOGUE};
+    numbering *n = arg;
+    cs_key key;
+    credstore_status status = number(txn, n, err);
+
+    if (status != CREDSTORE_OK || n->added == 0)
+        return status;
+    cs_key_catalogue(&key);
+    status =
+        cs_txn_put_sealed(txn, &key, &catalogue_label, cs_bytes(n->grown.ptr, n->grown.len), err);
+    return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;
+}
+
+/* Numbers the host's permissions; a writer only where there are new ones. */
+static credstore_status load_catalogue(credstore *store, credstore_error *err)
+{
+    numbering n = {0};
+    const cs_work work = {put_catalogue, &n, 0};
+    cs_txn txn;
+    credstore_status status = cs_txn_read(store, &txn, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    status = number(&txn, &n, err);
+    cs_txn_end(&txn);
+    if (status == CREDSTORE_OK && n.added > 0 && store->read_only)
+        cs_catalogue_forget(&store->catalogue, n.added);
+    else if (status == CREDSTORE_OK && n.added > 0)
+        status = cs_txn_write(store, &work, err);
+    cs_buf_free(&n.known);
+    cs_buf_free(&n.grown);
+    return status;
+}
+
+/* ---- decoy ---- */
+
+static credstore_status make_decoy(credstore *store, credstore_error *err)
+{
+    const uint8_t blank[DECOY_LEN] = {0};
+    const cs_label label = {.role = CS_ROLE_CURRENT};
+    uint8_t nonce[CS_NONCE_LEN];
+    credstore_status status = random_bytes(store, nonce, sizeof nonce, err);
+
+    if (status == CREDSTORE_OK)
+        status = cs_seal(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_BODY),
+                         &label, nonce, cs_bytes(blank, sizeof blank), &store->decoy, NULL, err);
+    return status;
+}
+
+void cs_store_decoy(const credstore *store)
+{
+    const cs_label label = {.role = CS_ROLE_CURRENT};
+    credstore_bytes value = cs_bytes(store->decoy.ptr, store->decoy.len);
+    uint8_t plain[DECOY_LEN];
+    cs_box box;
+
+    if (cs_box_take(&value, &box))
+        cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, &label, &box, plain,
+                          NULL);
+}
+
+/* ---- */
+
+credstore_status cs_found_or_load(credstore *store, const credstore_options *options,
+                                  const char *path, credstore_error *err)
+{
+    const bool in_memory = path == NULL && options->storage == NULL;
+    bool there = false, lost = false;
+    credstore_status status = load(store, options->key, &there, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    if (!there && !in_memory && (options->flags & CREDSTORE_OPEN_CREATE) == 0)
+        return cs_fail(err, CREDSTORE_E_NOT_FOUND, "path",
+                       "There is no store, and CREATE is not set");
+    if (!there)
+        status = found_with_any_key(store, options->key, &lost, err);
+    if (status == CREDSTORE_OK && lost)
+        status = load(store, options->key, &there, err);
+    if (status == CREDSTORE_OK)
+        status = load_catalogue(store, err);
+    return status == CREDSTORE_OK ? make_decoy(store, err) : status;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store's data keys. Two values: one under the body store key with every entry and the material
+ * of all but the secret keys, one under the secret store key with the material of the secret keys.
+ */
+#include "keyring.h"
+
+#include <string.h>
+
+#include "error.h"
+
+/* In the body value: u32 id, purpose, suite, state, material (zero for a secret key). In the secret
+   value: u32 id, material. Both start with the u64 version. */
+enum {
+    ENTRY_LEN = 4 + 3 + CS_DATA_KEY_LEN,
+    SECRET_ENTRY_LEN = 4 + CS_DATA_KEY_LEN,
+    VERSION_LEN = 8
+};
+
+typedef struct purpose_row {
+    uint8_t purpose, suite;
+} purpose_row;
+
+static const purpose_row purposes[] = {
+    {CS_PURPOSE_BODY, CREDSTORE_SUITE_XAES_256_GCM},
+    {CS_PURPOSE_SECRET, CREDSTORE_SUITE_XAES_256_GCM},
+    {CS_PURPOSE_NAME, CREDSTORE_SUITE_HMAC_SHA256},
+    {CS_PURPOSE_CHAIN, CREDSTORE_SUITE_HMAC_SHA256},
+};
+enum { PURPOSES = sizeof purposes / sizeof *purposes };
+
+credstore_status cs_data_key_load(const cs_sealer *sealer, uint32_t suite, const uint8_t *raw,
+                                  cs_data_key *out, credstore_error *err)
+{
+    const int32_t result =
+        sealer->crypto->key_load(sealer->ctx, suite, cs_bytes(raw, CS_DATA_KEY_LEN), &out->handle);
+
+    if (result == CREDSTORE_CRYPTO_OK)
+        return CREDSTORE_OK;
+    out->handle = NULL;
+    return cs_fail_crypto(err, result, "A key could not be loaded");
+}
+
+void cs_data_key_free(const cs_sealer *sealer, cs_data_key *key)
+{
+    if (key->handle != NULL)
+        sealer->crypto->key_free(sealer->ctx, key->handle);
+    key->handle = NULL;
+}
+
+void cs_keyring_free(const cs_sealer *sealer, cs_keyring *ring)
+{
+    for (size_t i = 0; i < ring->count; i++)
+        cs_data_key_free(sealer, &ring->keys[i]);
+    ring->count = 0;
+}
+
+static cs_label value_label(uint8_t purpose)
+{
+    const cs_label label = {.role = CS_ROLE_KEYRING, .field = purpose};
+
+    return label;
+}
+
+static credstore_status seal_value(const cs_sealer *sealer, const cs_data_key *key, uint8_t purpose,
+                                   credstore_bytes plain, cs_buf *out, credstore_error *err)
+{
+    const cs_label label = value_label(purpose);
+    uint8_t nonce[CS_NONCE_LEN];
+    const int32_t result = sealer->crypto->random(sealer->ctx, nonce, sizeof nonce);
+
+    if (result != CREDSTORE_CRYPTO_OK)
+        return cs_fail_crypto(err, result, "The random source failed");
+    return cs_seal_value(sealer, key, &label, nonce, plain, out, err);
+}
+
+credstore_status cs_keyring_create(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                   cs_arena *arena, cs_keyring *ring, cs_buf *body_value,
+                                   cs_buf *secret_value, credstore_error *err)
+{
+    credstore_status status = CREDSTORE_E_NO_MEMORY;
+    credstore_secret *body = cs_secret_new(arena, VERSION_LEN + PURPOSES * ENTRY_LEN);
+    credstore_secret *secret = cs_secret_new(arena, VERSION_LEN + SECRET_ENTRY_LEN);
+    uint8_t *p, *q;
+
+    memset(ring, 0, sizeof *ring);
+    if (body == NULL || secret == NULL) {
+        cs_fail(err, status, NULL, "Out of memory");
+        goto cleanup;
+    }
+    p = cs_secret_bytes(body);
+    q = cs_secret_bytes(secret);
+    ring->version = 1;
+    cs_put_u64(p, ring->version);
+    cs_put_u64(q, ring->version);
+    p += VERSION_LEN;
+    for (uint32_t i = 0; i < PURPOSES; i++, p += ENTRY_LEN) {
+        const bool is_secret = purposes[i].purpose == CS_PURPOSE_SECRET;
+        uint8_t *material = is_secret ? q + VERSION_LEN + 4 : p + 7;
+        cs_data_key *key = &ring->keys[ring->count];
+        const int32_t result = sealer->crypto->random(sealer->ctx, material, CS_DATA_KEY_LEN);
+
+        if (result != CREDSTORE_CRYPTO_OK) {
+            status = cs_fail_crypto(err, result, "The random source failed");
+            goto cleanup;
+        }
+        key->id = i + 1;
+        key->purpose = purposes[i].purpose;
+        key->suite = purposes[i].suite;
+        key->state = CS_STATE_ACTIVE;
+        cs_put_u32(p, key->id);
+        p[4] = key->purpose;
+        p[5] = key->suite;
+        p[6] = key->state;
+        if (is_secret)
+            cs_put_u32(q + VERSION_LEN, key->id);
+        status = cs_data_key_load(sealer, key->suite, material, key, err);
+        if (status != CREDSTORE_OK)
+            goto cleanup;
+        ring->count++;
+    }
+    status =
+        seal_value(sealer, &store_keys->body, CS_PURPOSE_BODY,
+                   cs_bytes(cs_secret_bytes(body), credstore_secret_len(body)), body_value, err);
+    if (status == CREDSTORE_OK)
+        status = seal_value(sealer, &store_keys->secret, CS_PURPOSE_SECRET,
+                            cs_bytes(q, credstore_secret_len(secret)), secret_value, err);
+cleanup:
+    if (status != CREDSTORE_OK)
+        cs_keyring_free(sealer, ring);
+    credstore_secret_free(body);
+    credstore_secret_free(secret);
+    return status;
+}
+
+/* Opens one of the two values into an arena slot. */
+static credstore_status open_value(const cs_sealer *sealer, const cs_data_key *key, uint8_t purpose,
+                                   cs_arena *arena, credstore_bytes value, credstore_secret **out,
+                                   credstore_error *err)
+{
+    const cs_label label = value_label(purpose);
+    cs_box box;
+    credstore_status status = cs_value_box(value, &box, err);
+
+    *out = NULL;
+    if (status != CREDSTORE_OK)
+        return status;
+    if (box.sealed.len < VERSION_LEN || box.sealed.len > CS_SECRET_MAX || box.key_id != 0)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The keyring has an impossible length");
+    *out = cs_secret_new(arena, box.sealed.len);
+    if (*out == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    status = cs_unseal(sealer, key, &label, &box, cs_secret_bytes(*out), err);
+    if (status == CREDSTORE_OK)
+        return status;
+    credstore_secret_free(*out);
+    *out = NULL;
+    return status;
+}
+
+static const uint8_t *secret_material(credstore_secret *secret, uint32_t id)
+{
+    const uint8_t *p = cs_secret_bytes(secret) + VERSION_LEN;
+    const size_t count = (credstore_secret_len(secret) - VERSION_LEN) / SECRET_ENTRY_LEN;
+
+    for (size_t i = 0; i < count; i++, p += SECRET_ENTRY_LEN)
+        if (cs_get_u32(p) == id)
+            return p + 4;
+    return NULL;
+}
+
+static credstore_status load_entries(const cs_sealer *sealer, credstore_secret *body,
+                                     credstore_secret *secret, cs_keyring *ring,
+                                     credstore_error *err)
+{
+    const size_t len = credstore_secret_len(body) - VERSION_LEN;
+    const uint8_t *p = cs_secret_bytes(body);
+
+    if (len % ENTRY_LEN != 0 || len / ENTRY_LEN > CS_KEYRING_MAX)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The keyring has an impossible length");
+    ring->version = cs_get_u64(p);
+    p += VERSION_LEN;
+    for (size_t left = len; left > 0; left -= ENTRY_LEN, p += ENTRY_LEN) {
+        cs_data_key *key = &ring->keys[ring->count];
+        const uint8_t *material = p + 7;
+        credstore_status status;
+
+        key->id = cs_get_u32(p);
+        key->purpose = p[4];
+        key->suite = p[5];
+        key->state = p[6];
+        key->handle = NULL;
+        ring->count++;
+        if (key->purpose == CS_PURPOSE_SECRET)
+            material = secret == NULL ? NULL : secret_material(secret, key->id);
+        if (key->state == CS_STATE_RETIRED || material == NULL)
+            continue;
+        status = cs_data_key_load(sealer, key->suite, material, key, err);
+        if (status != CREDSTORE_OK)
+            return status;
+    }
+    for (size_t i = 0; i < PURPOSES; i++)
+        if (cs_keyring_active(ring, purposes[i].purpose) == NULL)
+            return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The keyring lacks an active key");
+    return CREDSTORE_OK;
+}
+
+credstore_status cs_keyring_load(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                 cs_arena *arena, credstore_bytes body_value,
+                                 credstore_bytes secret_value, cs_keyring *ring,
+                                 credstore_error *err)
+{
+    credstore_secret *body = NULL, *secret = NULL;
+    credstore_status status;
+
+    memset(ring, 0, sizeof *ring);
+    status = open_value(sealer, &store_keys->body, CS_PURPOSE_BODY, arena, body_value, &body, err);
+    if (status == CREDSTORE_OK && store_keys->can_reveal)
+        status = open_value(sealer, &store_keys->secret, CS_PURPOSE_SECRET, arena, secret_value,
+                            &secret, err);
+    if (status == CREDSTORE_OK)
+        status = load_entries(sealer, body, secret, ring, err);
+    if (status != CREDSTORE_OK)
+        cs_keyring_free(sealer, ring);
+    credstore_secret_free(body);
+    credstore_secret_free(secret);
+    return status;
+}
+
+const cs_data_key *cs_keyring_active(const cs_keyring *ring, uint8_t purpose)
+{
+    for (size_t i = 0; i < ring->count; i++)
+        if (ring->keys[i].purpose == purpose && ring->keys[i].state == CS_STATE_ACTIVE)
+            return &ring->keys[i];
+    return NULL;
+}
+
+credstore_status cs_keyring_find(const cs_keyring *ring, uint8_t purpose, uint32_t id,
+                                 const cs_data_key **out, credstore_error *err)
+{
+    for (size_t i = 0; i < ring->count; i++) {
+        if (ring->keys[i].purpose != purpose || ring->keys[i].id != id)
+            continue;
+        *out = &ring->keys[i];
+        if (ring->keys[i].handle != NULL)
+            return CREDSTORE_OK;
+        return cs_fail(err, CREDSTORE_E_KEY_UNAVAILABLE, NULL,
+                       "The root key given at open does not open this part");
+    }
+    return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL,
+                   "A stored value names a key that is not there");
+}
+
+credstore_status cs_keyring_unseal(const cs_sealer *sealer, const cs_keyring *ring, uint8_t purpose,
+                                   const cs_label *label, const cs_box *box, uint8_t *out,
+                                   credstore_error *err)
+{
+    const cs_data_key *key = NULL;
+    const credstore_status status = cs_keyring_find(ring, purpose, box->key_id, &key, err);
+
+    return status == CREDSTORE_OK ? cs_unseal(sealer, key, label, box, out, err) : status;
+}

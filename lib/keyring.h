@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store's data keys: which there are, what each is for, and how they lie sealed under the store
+ * keys.
+ */
+#ifndef CS_KEYRING_H
+#define CS_KEYRING_H
+
+#include "envelope.h"
+#include "secret.h"
+
+enum { CS_KEYRING_MAX = 64 };
+
+typedef struct cs_keyring {
+    uint64_t version;
+    size_t count;
+    cs_data_key keys[CS_KEYRING_MAX];
+} cs_keyring;
+
+/* The two store keys, 32 bytes each; secret is NULL where only READ was unwrapped. Loaded under key
+ * id 0. */
+typedef struct cs_store_keys {
+    cs_data_key body, secret;
+    bool can_reveal;
+} cs_store_keys;
+
+/* Draws one active key for each purpose and loads them; body_value and secret_value get the two
+ * sealed values. */
+credstore_status cs_keyring_create(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                   cs_arena *arena, cs_keyring *ring, cs_buf *body_value,
+                                   cs_buf *secret_value, credstore_error *err);
+
+/* Opens and loads both values. Without REVEAL the secret keys are listed, their handle is NULL. */
+credstore_status cs_keyring_load(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                 cs_arena *arena, credstore_bytes body_value,
+                                 credstore_bytes secret_value, cs_keyring *ring,
+                                 credstore_error *err);
+void cs_keyring_free(const cs_sealer *sealer, cs_keyring *ring);
+
+/* The active key of a purpose; never NULL in a loaded keyring. */
+const cs_data_key *cs_keyring_active(const cs_keyring *ring, uint8_t purpose);
+
+/* The key that a box names: E_INTEGRITY if there is none of that purpose, E_KEY_UNAVAILABLE if it
+   could not be unwrapped here. */
+credstore_status cs_keyring_find(const cs_keyring *ring, uint8_t purpose, uint32_t id,
+                                 const cs_data_key **out, credstore_error *err);
+
+/* cs_unseal() with the key that the box names. */
+credstore_status cs_keyring_unseal(const cs_sealer *sealer, const cs_keyring *ring, uint8_t purpose,
+                                   const cs_label *label, const cs_box *box, uint8_t *out,
+                                   credstore_error *err);
+
+/* Loads a raw key of 32 bytes. */
+credstore_status cs_data_key_load(const cs_sealer *sealer, uint32_t suite, const uint8_t *raw,
+                                  cs_data_key *out, credstore_error *err);
+void cs_data_key_free(const cs_sealer *sealer, cs_data_key *key);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * API keys that the service issued.
+ */
+#include "credstore/api_key.h"
+
+#include <string.h>
+
+#include "id.h"
+#include "text.h"
+#include "update.h"
+#include "validate.h"
+
+typedef credstore_api_key_patch patch_t;
+typedef credstore_api_key view_t;
+typedef credstore_api_key_origin origin_t;
+
+static const cs_field fields[] = {
+    {.name = "description",
+     .id = CREDSTORE_API_KEY_DESCRIPTION,
+     .type = CS_TEXT,
+     .flags = CS_REQUIRED | CS_IN_BODY,
+     .in = offsetof(patch_t, description),
+     .view = offsetof(view_t, description),
+     .max_bytes = 4 * 2000,
+     .max_chars = 2000,
+     .may_be_empty = true},
+    {.name = "expiresAt",
+     .id = CREDSTORE_API_KEY_EXPIRES_AT,
+     .type = CS_TIME,
+     .flags = CS_NULLABLE | CS_EMPTY_IS_NULL | CS_FUTURE,
+     .in = offsetof(patch_t, expires_at),
+     .view = offsetof(view_t, expires_at)},
+    {.name = "flatPermissionsList",
+     .id = CREDSTORE_API_KEY_PERMISSIONS,
+     .type = CS_PERMISSIONS,
+     .flags = CS_REQUIRED | CS_IN_BODY,
+     .in = offsetof(patch_t, permissions),
+     .view = offsetof(view_t, permissions),
+     .count = offsetof(view_t, permission_count)},
+};
+
+static const cs_member members[] = {
+    {.name = "id", .at = offsetof(view_t, id), .show = CS_SHOW_TEXT},
+    {.name = "description", .at = offsetof(view_t, description), .show = CS_SHOW_TEXT},
+    {.name = "flatPermissionsList",
+     .at = offsetof(view_t, permissions),
+     .count = offsetof(view_t, permission_count),
+     .show = CS_SHOW_STRINGS},
+    {.name = "expiresAt", .at = offsetof(view_t, expires_at), .show = CS_SHOW_MILLIS},
+    {.name = "createdAt", .at = offsetof(view_t, created_at), .show = CS_SHOW_MILLIS},
+    {.name = "lastUsedAt", .at = offsetof(view_t, last_used_at), .show = CS_SHOW_MILLIS},
+    {.name = "lastFour", .at = offsetof(view_t, last_four), .show = CS_SHOW_TEXT},
+};
+
+static bool make_id(int64_t now, const uint8_t *random, char *out)
+{
+    cs_ksuid_make(now, random, out);
+    return true;
+}
+
+/* The document's words. Where it has none, the error's own line is said. */
+static const char *error_text(credstore_status status, const char *field)
+{
+    switch (status) {
+    case CREDSTORE_E_INVALID:
+        return strcmp(field, "flatPermissionsList") == 0 ? "Invalid permissions provided" : NULL;
+    case CREDSTORE_E_UNAUTHENTICATED:
+    case CREDSTORE_E_EXPIRED:
+    case CREDSTORE_E_REVOKED:
+        return "User not authenticated";
+    case CREDSTORE_E_FORBIDDEN:
+        return "User does not have the required permissions";
+    case CREDSTORE_E_NOT_FOUND:
+        return "API key not found";
+    case CREDSTORE_E_TOO_LARGE:
+    case CREDSTORE_E_UNSUPPORTED:
+    case CREDSTORE_E_INACTIVE:
+    case CREDSTORE_E_EXISTS:
+    case CREDSTORE_E_CONFLICT:
+    case CREDSTORE_E_REVISION:
+    case CREDSTORE_E_IDEMPOTENCY:
+    case CREDSTORE_E_BUSY:
+    case CREDSTORE_E_FULL:
+        return NULL;
+    default:
+        return "Internal server error";
+    }
+}
+
+const cs_kind cs_kind_api_key = {
+    .id = CREDSTORE_KIND_API_KEY,
+    .scope = CS_SCOPE_STORE,
+    .actor_type = CREDSTORE_ACTOR_API_KEY,
+    .flags = CS_HAS_USAGE,
+    .name = "api_key",
+    .id_name = "id",
+    .tenant_name = "x-account-id",
+    .fields = fields,
+    .field_count = sizeof fields / sizeof *fields,
+    .members = members,
+    .member_count = sizeof members / sizeof *members,
+    .patch_size = sizeof(patch_t),
+    .view = {.size = sizeof(view_t),
+             .revision = offsetof(view_t, revision),
+             .id = offsetof(view_t, id),
+             .created_at = offsetof(view_t, created_at),
+             .updated_at = offsetof(view_t, updated_at),
+             .last_used_at = offsetof(view_t, last_used_at)},
+    .origin = {.size = sizeof(origin_t),
+               .id = offsetof(origin_t, id),
+               .created_at = offsetof(origin_t, created_at),
+               .updated_at = offsetof(origin_t, updated_at),
+               .last_used_at = offsetof(origin_t, last_used_at)},
+    .expires_field = CREDSTORE_API_KEY_EXPIRES_AT,
+    .permissions_field = CREDSTORE_API_KEY_PERMISSIONS,
+    .rules =
+        {[CS_CHANGE] = {CS_MAY_ADMIN | CS_USERS_ONLY, NULL}, [CS_READ] = {CS_MAY_MEMBER, NULL}},
+    .id_valid = cs_id_text,
+    .path_valid = cs_id_text,
+    .make_id = make_id,
+    .error_text = error_text,
+    .update_body = "{\"success\":true}",
+};
+
+credstore_status credstore_api_key_create(credstore *store, const credstore_call *call,
+                                          const origin_t *origin, const patch_t *patch,
+                                          const view_t **out, credstore_error *err)
+{
+    const cs_names names = {0};
+    const cs_request request = {.names = &names, .patch = patch, .origin = origin};
+    const void *view = NULL;
+    const credstore_status status =
+        cs_create(store, &cs_kind_api_key, call, &request, out == NULL ? NULL : &view, err);
+
+    if (out != NULL)
+        *out = view;
+    return status;
+}
+
+credstore_status credstore_api_key_get(credstore *store, const credstore_call *call, const char *id,
+                                       const view_t **out, credstore_error *err)
+{
+    const cs_names names = {.id = id};
+    const void *view = NULL;
+    const credstore_status status =
+        cs_get(store, &cs_kind_api_key, call, &names, NULL, out == NULL ? NULL : &view, err);
+
+    if (out != NULL)
+        *out = view;
+    return status;
+}
+
+credstore_status credstore_api_key_update(credstore *store, const credstore_call *call,
+                                          const char *id, const patch_t *patch, const view_t **out,
+                                          credstore_error *err)
+{
+    const cs_names names = {.id = id};
+    const cs_request request = {.names = &names, .patch = patch};
+    const void *view = NULL;
+    const credstore_status status =
+        cs_update(store, &cs_kind_api_key, call, &request, out == NULL ? NULL : &view, err);
+
+    if (out != NULL)
+        *out = view;
+    return status;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Records out of the store: now, as they were at a revision, and the parts and marks beside them.
+ */
+#ifndef CS_LOAD_H
+#define CS_LOAD_H
+
+#include "txn.h"
+
+/* A record and the memory that it points into. Zero it to start. */
+typedef struct cs_loaded {
+    bool found;
+    bool is_history;
+    cs_record record;
+    cs_buf plain; /* the opened body; the parts lie in the transaction */
+} cs_loaded;
+
+/* revision 0: now. found = false and OK if there is none. E_INTEGRITY, E_FORMAT. */
+credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at, uint64_t revision,
+                         cs_loaded *out, credstore_error *err);
+void cs_loaded_free(cs_loaded *loaded);
+
+/* The sealed part of a field of a loaded record, wherever history keeps it. E_INTEGRITY if it is
+ * gone. */
+credstore_status cs_load_part(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
+                              const cs_loaded *loaded, size_t field, cs_part *out,
+                              credstore_error *err);
+
+/* Last used; 0 = never. */
+credstore_status cs_load_usage(cs_txn *txn, const cs_kind *kind, const cs_locator *at, int64_t *out,
+                               credstore_error *err);
+credstore_status cs_put_usage(cs_txn *txn, const cs_locator *at, int64_t used,
+                              credstore_error *err);
+
+cs_label cs_record_label(uint8_t role, const cs_locator *at, uint16_t field, uint64_t revision);
+
+#endif

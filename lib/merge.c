@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Merging. The same value is no change, and a secret is compared by its keyed fingerprint, so that
+ * nothing is opened.
+ */
+#include "merge.h"
+
+#include <string.h>
+
+#include "error.h"
+
+static bool is_own_mask(const cs_field *field, const cs_value *old, credstore_bytes given)
+{
+    char mask[CS_MASK_MAX] = "";
+
+    if (field->make_mask == NULL || !old->present)
+        return false;
+    if (field->type == CS_SECRET)
+        return cs_bytes_equal(old->bytes, given);
+    field->make_mask(old->bytes.ptr, old->bytes.len, mask);
+    return cs_bytes_equal(cs_bytes_of(mask), given);
+}
+
+static bool same_value(const cs_field *field, const cs_value *a, const cs_value *b)
+{
+    if (!a->present || !b->present)
+        return a->present == b->present;
+    if (field->type == CS_SECRET)
+        return memcmp(a->fingerprint, b->fingerprint, CS_FINGERPRINT_LEN) == 0;
+    if (field->type == CS_FLAG || field->type == CS_TIME)
+        return a->number == b->number;
+    return cs_bytes_equal(a->bytes, b->bytes);
+}
+
+/* A new secret: its fingerprint and mask. Revision, tag and box come when it is sealed. */
+static credstore_status new_secret(const credstore *store, const cs_field *field,
+                                   credstore_bytes given, int64_t now, char *mask, cs_value *value,
+                                   credstore_error *err)
+{
+    uint8_t mac[32];
+    const credstore_status status =
+        cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
+                    CS_NAME_FINGERPRINT, &given, 1, mac, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    memcpy(value->fingerprint, mac, CS_FINGERPRINT_LEN);
+    mask[0] = '\0';
+    if (field->make_mask != NULL)
+        field->make_mask(given.ptr, given.len, mask);
+    value->bytes = cs_bytes_of(mask);
+    value->number = now;
+    return CREDSTORE_OK;
+}
+
+static credstore_status merge_field(const credstore *store, cs_settle *settle, size_t i,
+                                    credstore_error *err)
+{
+    static const cs_value none = {0};
+    const cs_field *field = &settle->kind->fields[i];
+    const cs_input *in = &settle->inputs->field[i];
+    const cs_value *old = settle->old == NULL ? &none : &settle->old->values[i];
+    cs_value *fresh = &settle->fresh.values[i];
+    credstore_status status = CREDSTORE_OK;
+
+    *fresh = *old;
+    if (in->op == CREDSTORE_KEEP)
+        return status;
+    memset(fresh, 0, sizeof *fresh);
+    if (in->op == CREDSTORE_SET) {
+        if (is_own_mask(field, old, in->bytes))
+            return cs_fail(err, CREDSTORE_E_INVALID, field->name,
+                           "The value is the mask of the stored one");
+        fresh->present = true;
+        fresh->bytes = in->bytes;
+        fresh->number = in->number;
+        if (field->type == CS_SECRET)
+            status = new_secret(store, field, in->bytes, settle->now, settle->masks[i], fresh, err);
+    }
+    if (status != CREDSTORE_OK)
+        return status;
+    if (same_value(field, old, fresh))
+        *fresh = *old;
+    else
+        settle->changed |= UINT32_C(1) << i;
+    return status;
+}
+
+credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_error *err)
+{
+    const cs_kind *kind = settle->kind;
+    credstore_status status = CREDSTORE_OK;
+
+    settle->changed = 0;
+    for (size_t i = 0; i < kind->field_count && status == CREDSTORE_OK; i++)
+        status = merge_field(store, settle, i, err);
+    if (status == CREDSTORE_OK && kind->settle != NULL)
+        status = kind->settle(settle, err);
+    return status;
+}
+
+void cs_settle_number(cs_settle *settle, uint16_t field, bool present, int64_t number)
+{
+    const size_t i = cs_field_index(settle->kind, field);
+    cs_value *value = &settle->fresh.values[i];
+
+    if (value->present == present && (!present || value->number == number))
+        return;
+    memset(value, 0, sizeof *value);
+    value->present = present;
+    value->number = number;
+    settle->changed |= UINT32_C(1) << i;
+}
+
+void cs_settle_text(cs_settle *settle, uint16_t field, credstore_bytes text)
+{
+    const size_t i = cs_field_index(settle->kind, field);
+
+    settle->fresh.values[i].present = true;
+    settle->fresh.values[i].bytes = text;
+    settle->changed |= UINT32_C(1) << i;
+}
+
+const cs_value *cs_settle_value(const cs_settle *settle, uint16_t field)
+{
+    return &settle->fresh.values[cs_field_index(settle->kind, field)];
+}
+
+bool cs_settle_changed(const cs_settle *settle, uint16_t field)
+{
+    return (settle->changed >> cs_field_index(settle->kind, field) & 1) != 0;
+}

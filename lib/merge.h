@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Merging: an old record and validated input make a new one.
+ */
+#ifndef CS_MERGE_H
+#define CS_MERGE_H
+
+#include "validate.h"
+
+enum { CS_MADE_MAX = 40, CS_SETTLE_RANDOM = 64 };
+
+/* A merge under way. Kinds see it in their settle(). */
+typedef struct cs_settle {
+    const cs_kind *kind;
+    const cs_record *old; /* NULL at creation */
+    cs_record fresh;      /* points into old, the input and the texts below */
+    const cs_inputs *inputs;
+    uint32_t changed; /* bit i: fields[i] is not what it was */
+    int64_t now;
+    const uint8_t *random;     /* CS_SETTLE_RANDOM bytes, for ids; at creation only */
+    char made[2][CS_MADE_MAX]; /* room for ids that settle makes */
+    char masks[CS_FIELDS_MAX][CS_MASK_MAX];
+} cs_settle;
+
+/* Keep, set or clear per field, then the kind's own rules. settle->kind, old, inputs, now and
+   random are given, fresh has the owner, parent and id. E_INVALID: a mask sent back, or the kind's
+   own. */
+credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_error *err);
+
+/* For settle(): sets a number and notes the change. */
+void cs_settle_number(cs_settle *settle, uint16_t field, bool present, int64_t number);
+/* For settle(): sets a text that stays where it is. */
+void cs_settle_text(cs_settle *settle, uint16_t field, credstore_bytes text);
+const cs_value *cs_settle_value(const cs_settle *settle, uint16_t field);
+bool cs_settle_changed(const cs_settle *settle, uint16_t field);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The common beginning of every verb.
+ */
+#include "op.h"
+
+#include <string.h>
+
+#include "error.h"
+#include "id.h"
+#include "policy.h"
+#include "text.h"
+#include "validate.h"
+
+enum { REQUEST_ID_MAX = 128 };
+
+static const uint16_t call_starts[] = {
+    offsetof(credstore_call, flags),
+    offsetof(credstore_call, actor),
+    offsetof(credstore_call, tenant),
+    offsetof(credstore_call, request_id),
+    offsetof(credstore_call, expected_revision),
+    offsetof(credstore_call, at_revision),
+    offsetof(credstore_call, wait_ms),
+};
+static const uint16_t actor_starts[] = {
+    offsetof(credstore_actor, type),        offsetof(credstore_actor, roles),
+    offsetof(credstore_actor, reserved),    offsetof(credstore_actor, expires_at),
+    offsetof(credstore_actor, permissions), offsetof(credstore_actor, id),
+    offsetof(credstore_actor, tenant),
+};
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static credstore_status take_call(cs_op *op, const credstore_call *call, credstore_error *err)
+{
+    credstore_status status = cs_struct_take(&op->call, sizeof op->call, call, call_starts,
+                                             COUNT(call_starts), "call", err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    if ((op->call.flags & ~(uint32_t)CREDSTORE_CALL_EXPAND_PERMISSIONS) != 0)
+        return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "call", "The call has an unknown flag");
+    if (op->call.wait_ms < 0)
+        return cs_fail(err, CREDSTORE_E_INVALID, "wait_ms", "The time to wait is negative");
+    if (op->call.actor == NULL)
+        return cs_policy_actor(NULL, 0, err);
+    status = cs_struct_take(&op->actor, sizeof op->actor, op->call.actor, actor_starts,
+                            COUNT(actor_starts), "actor", err);
+    if (status == CREDSTORE_OK)
+        status = cs_policy_actor(&op->actor, cs_store_now(op->store), err);
+    return status;
+}
+
+static credstore_status check_request_id(const cs_op *op, credstore_error *err)
+{
+    const char *text = op->call.request_id;
+    size_t len;
+
+    if (text == NULL)
+        return CREDSTORE_OK;
+    len = cs_text_len(text, REQUEST_ID_MAX);
+    if ((op->kind->flags & CS_REQUEST_UUID) != 0 && !cs_uuid_valid(text, len))
+        return cs_fail(err, CREDSTORE_E_INVALID, "X-Client-Request-ID",
+                       "The request id is not a UUID");
+    if (len > REQUEST_ID_MAX || !cs_visible_ascii(text, len))
+        return cs_fail(err, CREDSTORE_E_INVALID, "request_id",
+                       "The request id is not 1..128 visible ASCII characters");
+    return CREDSTORE_OK;
+}
+
+static credstore_status check_path(const cs_op *op, credstore_error *err)
+{
+    const cs_kind *kind = op->kind;
+
+    if (!kind->path_valid(op->tenant, cs_text_len(op->tenant, CS_ID_MAX)))
+        return cs_fail(err, CREDSTORE_E_INVALID, kind->tenant_name,
+                       op->tenant[0] == '\0' ? "The call names no tenant"
+                                             : "The id is too long or not of its alphabet");
+    if (kind->parent_name == NULL)
+        return CREDSTORE_OK;
+    if (op->parent == NULL || !kind->path_valid(op->parent, cs_text_len(op->parent, CS_ID_MAX)))
+        return cs_fail(err, CREDSTORE_E_INVALID, kind->parent_name,
+                       "The id is missing, too long or not of its alphabet");
+    return CREDSTORE_OK;
+}
+
+/* Names of one owner cannot be guessed or taken by another: their place in the file is a keyed MAC
+ * of the whole path. */
+static credstore_status set_scope(cs_op *op, credstore_error *err)
+{
+    const credstore *store = op->store;
+    const uint8_t kind = op->kind->id;
+    const credstore_bytes parts[] = {cs_bytes(&kind, 1), cs_bytes_of(op->tenant),
+                                     cs_bytes_of(op->parent)};
+    uint8_t mac[32];
+    credstore_status status;
+
+    if (op->kind->scope == CS_SCOPE_STORE)
+        return CREDSTORE_OK;
+    status = cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
+                         CS_NAME_SCOPE, parts, COUNT(parts), mac, err);
+    if (status == CREDSTORE_OK)
+        memcpy(op->at.scope, mac, CS_SCOPE_LEN);
+    return status;
+}
+
+credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err)
+{
+    const size_t len = id == NULL ? 0 : cs_text_len(id, CS_ID_MAX);
+
+    if (len == 0 || len > CS_ID_MAX || !op->kind->id_valid(id, len))
+        return cs_fail(err, CREDSTORE_E_INVALID, op->kind->id_name,
+                       "The id is missing, too long or not in its form");
+    if ((op->kind->flags & CS_UUID_ID) != 0)
+        cs_uuid_fold(id, op->id);
+    else
+        memcpy(op->id, id, len + 1);
+    op->at.id = cs_bytes(op->id, len);
+    return CREDSTORE_OK;
+}
+
+credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, cs_class cls,
+                             const credstore_call *call, const cs_names *names,
+                             credstore_error *err)
+{
+    credstore_status status = cs_store_usable(store, err);
+
+    memset(op, 0, sizeof *op);
+    op->store = store;
+    op->kind = kind;
+    op->at.kind = kind->id;
+    if (status == CREDSTORE_OK)
+        status = take_call(op, call, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    op->parent = names->parent;
+    if ((kind->flags & CS_TENANT_IS_PATH) != 0)
+        op->tenant = names->tenant == NULL ? "" : names->tenant;
+    else
+        op->tenant = op->call.tenant == NULL ? op->actor.tenant : op->call.tenant;
+    status = cs_policy_may(store, &op->actor, kind, cls, op->tenant, err);
+    if (status == CREDSTORE_OK)
+        status = check_path(op, err);
+    if (status == CREDSTORE_OK && names->id != NULL)
+        status = cs_op_set_id(op, names->id, err);
+    if (status == CREDSTORE_OK)
+        status = check_request_id(op, err);
+    return status == CREDSTORE_OK ? set_scope(op, err) : status;
+}
+
+bool cs_op_owns(const cs_op *op, const cs_record *record)
+{
+    return cs_bytes_equal(record->owner, cs_bytes_of(op->tenant)) &&
+           cs_bytes_equal(record->parent, cs_bytes_of(op->parent));
+}
+
+const credstore_actor *cs_op_grants_of(const cs_op *op)
+{
+    return (op->call.flags & CREDSTORE_CALL_EXPAND_PERMISSIONS) != 0 ? &op->actor : NULL;
+}

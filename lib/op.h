@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An operation: who asks, in which tenant, for which record. What every verb does before its own
+ * work.
+ */
+#ifndef CS_OP_H
+#define CS_OP_H
+
+#include "store.h"
+
+/* The ids of a call; those that the kind has not are NULL. */
+typedef struct cs_names {
+    const char *tenant; /* first id of the path, for kinds whose tenant is there */
+    const char *parent; /* middle id of the path */
+    const char *id;     /* NULL: creation with an id made here */
+} cs_names;
+
+typedef struct cs_op {
+    credstore *store;
+    const cs_kind *kind;
+    credstore_call call;
+    credstore_actor actor;
+    const char *tenant; /* as the host vouches for it */
+    const char *parent;
+    char id[CS_ID_MAX + 1]; /* "" until it is known; folded */
+    cs_locator at;
+} cs_op;
+
+/* Takes the call, lets the policy speak, then checks tenant, parent, id and request id, in this
+   order: whoever may not ask learns nothing. E_INVALID, E_UNAUTHENTICATED, E_EXPIRED, E_FORBIDDEN.
+ */
+credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, cs_class cls,
+                             const credstore_call *call, const cs_names *names,
+                             credstore_error *err);
+
+/* Checks an id and makes it the record's. */
+credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err);
+
+/* True if a loaded record belongs to the operation's tenant and parent. */
+bool cs_op_owns(const cs_op *op, const cs_record *record);
+
+/* The actor whose permissions the view shows, or NULL. */
+const credstore_actor *cs_op_grants_of(const cs_op *op);
+
+#endif

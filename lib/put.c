@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Putting a record. The new value takes over the sealed parts that did not change, byte for byte;
+ * those that did go with the old body into history. Everything is sealed before anything is put.
+ */
+#include "put.h"
+
+#include <string.h>
+
+#include "error.h"
+
+static bool is_changed(const cs_settle *settle, size_t i)
+{
+    return (settle->changed >> i & 1) != 0;
+}
+
+/* Appends the part of field i to *parts: sealed now if it is new, else as it lay. */
+static credstore_status add_part(cs_txn *txn, const cs_locator *at, cs_settle *settle, size_t i,
+                                 const cs_loaded *old, cs_buf *parts, credstore_error *err)
+{
+    const uint16_t field = settle->kind->fields[i].id;
+    cs_value *value = &settle->fresh.values[i];
+    const cs_part *part;
+    cs_label label;
+
+    if (!is_changed(settle, i)) {
+        part = cs_record_part(&old->record, field); /* there: decoding saw to it */
+        cs_buf_add(parts, part->whole.ptr, part->whole.len);
+        return CREDSTORE_OK;
+    }
+    value->part_revision = settle->fresh.revision;
+    label = cs_record_label(CS_ROLE_PART, at, field, value->part_revision);
+    cs_part_begin(parts, field, value->part_revision);
+    return cs_txn_seal(txn, CS_PURPOSE_SECRET, &label, settle->inputs->field[i].bytes, parts,
+                       value->part_tag, err);
+}
+
+static credstore_status seal_current(cs_txn *txn, const cs_locator *at, cs_settle *settle,
+                                     const cs_loaded *old, cs_buf *value, credstore_error *err)
+{
+    const cs_kind *kind = settle->kind;
+    const cs_label label = cs_record_label(CS_ROLE_CURRENT, at, 0, settle->fresh.revision);
+    cs_buf parts = {0}, body = {0};
+    uint16_t count = 0;
+    credstore_status status = CREDSTORE_OK;
+
+    for (size_t i = 0; i < kind->field_count && status == CREDSTORE_OK; i++) {
+        if (kind->fields[i].type != CS_SECRET || !settle->fresh.values[i].present)
+            continue;
+        status = add_part(txn, at, settle, i, old, &parts, err);
+        count++;
+    }
+    if (status != CREDSTORE_OK)
+        goto cleanup;
+    cs_record_encode(kind, &settle->fresh, &body);
+    cs_frame_begin(value, CS_ROLE_CURRENT, count, settle->fresh.revision);
+    if (body.failed || parts.failed)
+        status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    else if (body.len > CS_BODY_MAX)
+        status = cs_fail(err, CREDSTORE_E_INVALID, NULL, "The record is larger than 64 KiB");
+    else
+        status = cs_txn_seal(txn, CS_PURPOSE_BODY, &label, cs_bytes(body.ptr, body.len), value,
+                             NULL, err);
+    cs_buf_add(value, parts.ptr, parts.len);
+cleanup:
+    cs_buf_free(&parts);
+    cs_buf_free(&body);
+    return status;
+}
+
+/* The old body under its history label, with the parts that are replaced or cleared. */
+static credstore_status seal_history(cs_txn *txn, const cs_locator *at, const cs_settle *settle,
+                                     const cs_loaded *old, cs_buf *value, credstore_error *err)
+{
+    const cs_kind *kind = settle->kind;
+    const cs_label label = cs_record_label(CS_ROLE_HISTORY, at, 0, old->record.revision);
+    cs_buf parts = {0};
+    uint16_t count = 0;
+    credstore_status status;
+
+    for (size_t i = 0; i < kind->field_count; i++) {
+        const cs_part *part = cs_record_part(&old->record, kind->fields[i].id);
+
+        if (part == NULL || !is_changed(settle, i))
+            continue;
+        cs_buf_add(&parts, part->whole.ptr, part->whole.len);
+        count++;
+    }
+    cs_frame_begin(value, CS_ROLE_HISTORY, count, old->record.revision);
+    status = cs_txn_seal(txn, CS_PURPOSE_BODY, &label, cs_bytes(old->plain.ptr, old->plain.len),
+                         value, NULL, err);
+    cs_buf_add(value, parts.ptr, parts.len);
+    if (status == CREDSTORE_OK && parts.failed)
+        status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    cs_buf_free(&parts);
+    return status;
+}
+
+credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *settle,
+                               const cs_loaded *old, credstore_error *err)
+{
+    cs_buf current = {0}, history = {0};
+    cs_key key;
+    credstore_status status = seal_current(txn, at, settle, old, &current, err);
+
+    if (status == CREDSTORE_OK && old != NULL)
+        status = seal_history(txn, at, settle, old, &history, err);
+    if (status == CREDSTORE_OK) {
+        cs_key_record(&key, at);
+        status = cs_txn_put(txn, &key, &current, err);
+    }
+    if (status == CREDSTORE_OK && old != NULL) {
+        cs_key_history(&key, at, old->record.revision);
+        status = cs_txn_put(txn, &key, &history, err);
+    }
+    cs_buf_free(&current);
+    cs_buf_free(&history);
+    return status;
+}

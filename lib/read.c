@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading: get and reveal.
+ */
+#include "read.h"
+
+#include "error.h"
+#include "load.h"
+#include "view.h"
+
+static credstore_status absent(const cs_op *op, credstore_error *err)
+{
+    return cs_fail(err, CREDSTORE_E_NOT_FOUND, op->kind->id_name, "There is no such record");
+}
+
+/* Loads what the operation asks for; absent and another tenant's are the same. */
+static credstore_status load(cs_op *op, cs_txn *txn, cs_loaded *loaded, credstore_error *err)
+{
+    const credstore_status status =
+        cs_load(txn, op->kind, &op->at, op->call.at_revision, loaded, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    if (!loaded->found || !cs_op_owns(op, &loaded->record))
+        return absent(op, err);
+    return CREDSTORE_OK;
+}
+
+static credstore_status view(cs_op *op, cs_txn *txn, void **out, credstore_error *err)
+{
+    cs_loaded loaded = {0};
+    int64_t used = 0;
+    credstore_status status = load(op, txn, &loaded, err);
+
+    if (status == CREDSTORE_OK)
+        status = cs_load_usage(txn, op->kind, &op->at, &used, err);
+    if (status == CREDSTORE_OK)
+        status =
+            cs_view_build(op->store, op->kind, &loaded.record, used, cs_op_grants_of(op), out, err);
+    cs_loaded_free(&loaded);
+    return status;
+}
+
+credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_call *call,
+                        const cs_names *names, const cs_render *render, const void **out,
+                        credstore_error *err)
+{
+    void *block = NULL;
+    cs_op op;
+    cs_txn txn;
+    credstore_status status;
+
+    cs_error_clear(err);
+    if (out == NULL)
+        return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
+    *out = NULL;
+    status = cs_op_begin(&op, store, kind, CS_READ, call, names, err);
+
+    if (status == CREDSTORE_OK && names->id == NULL)
+        status = cs_op_set_id(&op, NULL, err);
+    if (status == CREDSTORE_OK)
+        status = cs_txn_read(store, &txn, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    status = view(&op, &txn, &block, err);
+    cs_txn_end(&txn);
+    if (status == CREDSTORE_OK && render != NULL)
+        status = render->run(render->arg, block, err);
+    if (status == CREDSTORE_OK)
+        *out = block;
+    else
+        credstore_free(block);
+    return status;
+}
+
+static credstore_status open_part(cs_op *op, cs_txn *txn, const cs_loaded *loaded, size_t field,
+                                  credstore_secret **out, credstore_error *err)
+{
+    const cs_field *what = &op->kind->fields[field];
+    const credstore *store = op->store;
+    cs_part part;
+    cs_label label;
+    credstore_status status;
+
+    if (!loaded->record.values[field].present)
+        return cs_fail(err, CREDSTORE_E_NOT_FOUND, what->name, "The field has no value");
+    status = cs_load_part(txn, op->kind, &op->at, loaded, field, &part, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    if (part.box.sealed.len > CS_SECRET_MAX)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, what->name, "The part is longer than a secret");
+    *out = cs_secret_new(store->arena, part.box.sealed.len);
+    if (*out == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    label = cs_record_label(CS_ROLE_PART, &op->at, part.field, part.revision);
+    status = cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_SECRET, &label,
+                               &part.box, cs_secret_bytes(*out), err);
+    if (status != CREDSTORE_OK) {
+        credstore_secret_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_names *names, uint32_t field, credstore_secret **out,
+                           credstore_error *err)
+{
+    const size_t index =
+        field > UINT16_MAX ? kind->field_count : cs_field_index(kind, (uint16_t)field);
+    cs_loaded loaded = {0};
+    cs_op op;
+    cs_txn txn;
+    credstore_status status;
+
+    cs_error_clear(err);
+    if (out == NULL)
+        return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
+    *out = NULL;
+    status = cs_op_begin(&op, store, kind, CS_REVEAL, call, names, err);
+
+    if (status == CREDSTORE_OK && names->id == NULL)
+        status = cs_op_set_id(&op, NULL, err);
+    if (status == CREDSTORE_OK &&
+        (index == kind->field_count || kind->fields[index].type != CS_SECRET))
+        status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The kind has no such secret field");
+    if (status == CREDSTORE_OK)
+        status = cs_txn_read(store, &txn, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    status = load(&op, &txn, &loaded, err);
+    if (status == CREDSTORE_OK)
+        status = open_part(&op, &txn, &loaded, index, out, err);
+    cs_txn_end(&txn);
+    cs_loaded_free(&loaded);
+    return status;
+}

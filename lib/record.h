@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A record in memory and as its stored value: a sealed body of TLVs, then one sealed part a secret.
+ */
+#ifndef CS_RECORD_H
+#define CS_RECORD_H
+
+#include <stdbool.h>
+
+#include "envelope.h"
+
+struct cs_kind;
+
+enum { CS_FIELDS_MAX = 16, CS_PERMISSION_BYTES = 64, CS_BODY_MAX = 64 * 1024 };
+
+/* One field's value. Which members mean something depends on the field's type. */
+typedef struct cs_value {
+    bool present;
+    credstore_bytes bytes; /* text; the permission bits; a secret's mask */
+    int64_t number;        /* flag, time; a secret's set-at */
+    uint64_t part_revision;
+    uint8_t part_tag[CS_TAG_LEN];
+    uint8_t fingerprint[CS_FINGERPRINT_LEN];
+} cs_value;
+
+/* A sealed part as it lies in the value. */
+typedef struct cs_part {
+    uint16_t field;
+    uint64_t revision;
+    cs_box box;
+    credstore_bytes whole; /* header and box */
+} cs_part;
+
+typedef struct cs_record {
+    uint64_t revision, incarnation;
+    int64_t created_at, updated_at;
+    credstore_bytes owner, parent, id;
+    cs_value values[CS_FIELDS_MAX]; /* as the kind's fields */
+    cs_part parts[CS_FIELDS_MAX];
+    size_t part_count;
+    credstore_bytes unknown[CS_FIELDS_MAX]; /* members of a newer library, kept whole on rewrite */
+    size_t unknown_count;
+} cs_record;
+
+/* The clear outside of a stored value. */
+typedef struct cs_frame {
+    uint8_t role;
+    uint64_t revision;
+    cs_box body;
+    cs_part parts[CS_FIELDS_MAX];
+    size_t part_count;
+} cs_frame;
+
+credstore_status cs_frame_read(credstore_bytes value, uint8_t role, cs_frame *frame,
+                               credstore_error *err);
+
+/* Reads a body that was opened, and holds it against the parts of the frame: each part that the
+   body names must be there with its revision and tag (all_parts), or may be elsewhere (history). */
+credstore_status cs_record_decode(const struct cs_kind *kind, const cs_frame *frame,
+                                  credstore_bytes body, cs_record *record, credstore_error *err);
+
+/* Appends the plain body. */
+void cs_record_encode(const struct cs_kind *kind, const cs_record *record, cs_buf *out);
+
+/* Appends format, role, part count and revision: a value's beginning, before the body's box. */
+void cs_frame_begin(cs_buf *out, uint8_t role, uint16_t part_count, uint64_t revision);
+/* Appends a part's header, before its box. */
+void cs_part_begin(cs_buf *out, uint16_t field, uint64_t revision);
+
+/* The part of a field, or NULL. */
+const cs_part *cs_record_part(const cs_record *record, uint16_t field);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An open store.
+ */
+#ifndef CS_STORE_H
+#define CS_STORE_H
+
+#include <stdatomic.h>
+
+#include "catalogue.h"
+#include "keyring.h"
+#include "kind.h"
+#include "secret.h"
+
+struct credstore {
+    const credstore_storage *storage;
+    void *storage_ctx;
+    cs_sealer sealer;
+    cs_arena *arena;
+    cs_keyring keyring;
+    cs_catalogue catalogue;
+    cs_rules rules;
+    char *rule_texts;
+    int64_t (*now_ms)(void *ctx);
+    void *now_ctx;
+    int64_t wait_ms;
+    bool read_only, is_open;
+    bool creating; /* nothing is there yet: the first transaction starts a new head */
+    _Atomic uint64_t seen_generation;
+    _Atomic int64_t seen_time;
+    volatile uint8_t *fork_page; /* 1; the kernel zeroes it in a forked child */
+    cs_buf decoy; /* a sealed value to open where no record is, so that absent costs the same */
+};
+
+/* E_FORKED in a child of the process that opened the store, E_INVALID for NULL. */
+credstore_status cs_store_usable(const credstore *store, credstore_error *err);
+
+/* The time that decides: the clock, or the largest time seen while the clock is less than a day
+ * behind it. */
+int64_t cs_store_now(const credstore *store);
+
+/* Opens the decoy and throws it away. */
+void cs_store_decoy(const credstore *store);
+
+#endif

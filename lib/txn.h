@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Transactions. A change is a closure, so that how it becomes durable (alone, again after a
+ * conflict, with others in one commit) stays in here.
+ */
+#ifndef CS_TXN_H
+#define CS_TXN_H
+
+#include "store.h"
+
+/* The sealed summary of the store, one write with every commit. */
+typedef struct cs_head {
+    uint64_t generation; /* commits since creation */
+    uint64_t last_seq;   /* of the audit */
+    uint8_t chain[CS_CHAIN_LEN];
+    int64_t time; /* the largest time that decided anything */
+} cs_head;
+
+enum { CS_TXN_RANDOM = 640 };
+
+typedef struct cs_txn {
+    credstore *store;
+    void *handle;
+    bool write, changed;
+    int64_t now;
+    cs_head head;
+    uint8_t audit_nonce[CS_NONCE_LEN]; /* of the last entry: the marker by which an unknown commit
+                                          is found */
+    uint8_t random[CS_TXN_RANDOM];     /* drawn before the transaction began */
+    size_t random_used;
+    struct cs_copy *copies; /* what the engine could not lend */
+} cs_txn;
+
+/* A change. run may be called again from the start in a new transaction: it calls no host code,
+   waits for nothing, wraps no key and draws no randomness but from cs_txn_random(). All its reads
+   come before its writes. Any status but OK ends the transaction unchanged; so does OK without a
+   put. */
+typedef struct cs_work {
+    credstore_status (*run)(cs_txn *txn, void *arg, credstore_error *err);
+    void *arg;
+    int64_t wait_ms; /* 0 = the store's default */
+} cs_work;
+
+/* Runs one change and makes it durable. Statuses of run, and E_BUSY, E_CONFLICT, E_FULL, E_STORAGE,
+   E_COMMIT_UNKNOWN, E_ROLLBACK, E_ENTROPY. */
+credstore_status cs_txn_write(credstore *store, const cs_work *work, credstore_error *err);
+
+/* A snapshot to read from; end it with cs_txn_end(). */
+credstore_status cs_txn_read(credstore *store, cs_txn *txn, credstore_error *err);
+void cs_txn_end(cs_txn *txn);
+
+/* *value lives until the transaction ends. *found = false and OK if there is none. */
+credstore_status cs_txn_get(cs_txn *txn, const cs_key *key, credstore_bytes *value, bool *found,
+                            credstore_error *err);
+typedef bool cs_visit(void *arg, credstore_bytes key, credstore_bytes value); /* false = enough */
+credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, uint32_t limit,
+                             cs_visit *visit, void *arg, credstore_error *err);
+credstore_status cs_txn_put(cs_txn *txn, const cs_key *key, const cs_buf *value,
+                            credstore_error *err);
+
+/* len bytes of this transaction's randomness, each handed out once; NULL when it is used up. */
+const uint8_t *cs_txn_random(cs_txn *txn, size_t len);
+
+/* Seals with the active key of a purpose under a fresh nonce; appends the box to *out. */
+credstore_status cs_txn_seal(cs_txn *txn, uint8_t purpose, const cs_label *label,
+                             credstore_bytes plain, cs_buf *out, uint8_t tag[CS_TAG_LEN],
+                             credstore_error *err);
+/* Seals one box behind the format byte and puts it. */
+credstore_status cs_txn_put_sealed(cs_txn *txn, const cs_key *key, const cs_label *label,
+                                   credstore_bytes plain, credstore_error *err);
+/* Gets and opens such a value into *plain (wiped and freed by the caller). */
+credstore_status cs_txn_get_sealed(cs_txn *txn, const cs_key *key, const cs_label *label,
+                                   cs_buf *plain, bool *found, credstore_error *err);
+
+/* The head of a snapshot; *found as above. */
+credstore_status cs_head_read(cs_txn *txn, cs_head *head, bool *found, credstore_error *err);
+
+#endif

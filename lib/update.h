@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Changing records: the one pipeline.
+ */
+#ifndef CS_UPDATE_H
+#define CS_UPDATE_H
+
+#include "read.h"
+
+/* What a change is made of. */
+typedef struct cs_request {
+    const cs_names *names;
+    const void *patch, *origin; /* origin: creation only, may be NULL */
+    const cs_render *render;    /* may be NULL */
+} cs_request;
+
+/* *view (view may be NULL) is the kind's view, for credstore_free(). */
+credstore_status cs_create(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_request *request, const void **view, credstore_error *err);
+credstore_status cs_update(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_request *request, const void **view, credstore_error *err);
+
+#endif

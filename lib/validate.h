@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Input: structs of any size, and patches against the kind's table. No store is touched.
+ */
+#ifndef CS_VALIDATE_H
+#define CS_VALIDATE_H
+
+#include "store.h"
+
+/* Copies a struct that starts with struct_size into dst, which has `full` bytes: a shorter one
+   leaves zeros, a longer one must be zero behind what is known. `starts` holds the offsets at which
+   a member begins: the sizes that a shorter struct may have. E_INVALID, E_UNSUPPORTED with `name`
+   as the field. */
+credstore_status cs_struct_take(void *dst, size_t full, const void *src, const uint16_t *starts,
+                                size_t count, const char *name, credstore_error *err);
+
+/* One slot after validation. */
+typedef struct cs_input {
+    uint32_t op;
+    credstore_bytes bytes; /* the caller's, or bits below */
+    int64_t number;
+} cs_input;
+
+typedef struct cs_inputs {
+    cs_input field[CS_FIELDS_MAX]; /* as the kind's fields */
+    uint8_t bits[CS_PERMISSION_BYTES];
+    union {
+        uint64_t align;
+        uint8_t bytes[CS_PATCH_MAX];
+    } patch;
+    union {
+        uint64_t align;
+        uint8_t bytes[CS_ORIGIN_MAX];
+    } origin;
+    bool has_origin;
+} cs_inputs;
+
+/* Takes patch and origin (may be NULL) and checks each field by itself. create: required fields
+   must be set. E_INVALID with the member's name in the document. */
+credstore_status cs_inputs_take(const credstore *store, const cs_kind *kind, const void *patch,
+                                const void *origin, bool create, cs_inputs *out,
+                                credstore_error *err);
+
+/* Checks for the kinds' tables: no control characters; a base URL that points outwards; an id. */
+const char *cs_check_printable(const cs_field *field, const char *ptr, size_t len,
+                               const cs_rules *rules);
+const char *cs_check_base_url(const cs_field *field, const char *ptr, size_t len,
+                              const cs_rules *rules);
+const char *cs_check_ksuid(const cs_field *field, const char *ptr, size_t len,
+                           const cs_rules *rules);
+const char *cs_check_uuid(const cs_field *field, const char *ptr, size_t len,
+                          const cs_rules *rules);
+const char *cs_check_url_id(const cs_field *field, const char *ptr, size_t len,
+                            const cs_rules *rules);
+
+/* Members of the origin that all kinds share; NULL or 0 if not given. */
+const char *cs_origin_id(const cs_kind *kind, const cs_inputs *inputs);
+int64_t cs_origin_time(const cs_inputs *inputs, uint16_t at);
+
+#endif

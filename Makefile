@@ -31,7 +31,7 @@ MANDIR ?= $(PREFIX)/share/man
 # What `make deps` installs: Debian's names.
 DEPS_BUILD := gcc make libc6-dev binutils pkg-config libcjson-dev libssl-dev liblmdb-dev
 DEPS_CHECK := clang clang-format libclang-rt-dev g++ libcmocka-dev valgrind strace mandoc \
-	universal-ctags python3 python3-cffi
+	universal-ctags locales python3 python3-cffi
 
 # ---- deps together with other goals: first the packages, then the rest by a make that sees them ----
 
@@ -196,7 +196,7 @@ $(RUN_PROGRAMS): run/%: $(BUILD)/% | $(HELPERS_BUILT)
 $(RUN_SCRIPTS): run/%: all examples $(HELPERS_BUILT)
 	+@$(RUN) $* $(if $(filter %.py,$*),$(PYTHON),sh) $*
 run-programs: $(RUN_PROGRAMS)
-run-lint: all
+run-lint: all examples
 	+@$(RUN) lint $(SUB) lint
 
 # Sanitizers and valgrind: the programs alone, each kind in a build folder of its own.

@@ -21,6 +21,13 @@ static bool text_ok(const char *text)
     return text != NULL && cs_permission_text(text, cs_text_len(text, TEXT_MAX));
 }
 
+/* A map of resource -> action shows each pair once, so a pair is as unique as an id. */
+static bool same(const credstore_permission *a, const credstore_permission *b)
+{
+    return strcmp(a->id, b->id) == 0 ||
+           (strcmp(a->resource, b->resource) == 0 && strcmp(a->action, b->action) == 0);
+}
+
 static const char *copy_text(char **at, const char *text)
 {
     const char *copy = *at;
@@ -47,8 +54,8 @@ credstore_status cs_catalogue_copy(const credstore_permission *items, size_t cou
             return invalid(err, "id, resource and action are 1..64 of [A-Za-z0-9._:-]");
         room += strlen(items[i].id) + strlen(items[i].resource) + strlen(items[i].action) + 3;
         for (size_t j = 0; j < i; j++)
-            if (strcmp(items[i].id, items[j].id) == 0)
-                return invalid(err, "A permission id stands twice");
+            if (same(&items[i], &items[j]))
+                return invalid(err, "An id, or a resource with its action, stands twice");
     }
     out->items = cs_alloc(count, sizeof *out->items);
     out->texts = cs_alloc(room, 1);

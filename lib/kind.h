@@ -33,7 +33,8 @@ enum {                        /* flags of a field */
        CS_INTERNAL = 8,       /* not in the patch: the kind's own rules set it */
        CS_FROM_ORIGIN = 16,   /* not in the patch: a const char * of the origin */
        CS_EMPTY_IS_NULL = 32, /* in JSON, "" means null */
-       CS_FUTURE = 64         /* a time that must lie in the future when it is set */
+       CS_FUTURE = 64,        /* a time that must lie in the future when it is set */
+       CS_IN_CREATE = 128     /* with CS_FROM_ORIGIN: a member of the creation's body as well */
 };
 
 typedef struct cs_rules { /* what a check may look at beside the value */

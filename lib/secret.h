@@ -23,10 +23,12 @@ void cs_arena_unref(cs_arena *arena); /* NULL is nothing; wipes and unmaps at th
 enum { CS_SECRET_MAX = 4096 };
 
 /* A secret of len <= CS_SECRET_MAX bytes, zeroed, NUL behind the last. Takes a free slot of the
-   arena by one compare-and-swap, without allocating; when all are taken, maps a small arena for
-   this one alone. Holds the arena. NULL when memory is out. Free with credstore_secret_free(),
-   which wipes. */
+   arena by one compare-and-swap, without allocating, and holds the arena; when all are taken, or
+   with no arena at all (NULL), maps a small one for this secret alone. NULL when memory is out or
+   len is over the limit. Free with credstore_secret_free(), which wipes. */
 credstore_secret *cs_secret_new(cs_arena *arena, size_t len);
-uint8_t *cs_secret_bytes(credstore_secret *secret); /* writable */
+/* Writable, aligned to 16. In a forked child the bytes read zero and the length is 0; freeing there
+   does nothing, since what the slot knew about itself is gone as well. */
+uint8_t *cs_secret_bytes(credstore_secret *secret);
 
 #endif

@@ -1051,6 +1051,7 @@ static void write_fork_die(void *arg)
     CHILD(ctx != NULL && db->begin(ctx, 1, -1, &txn) == OK);
     CHILD(db->put(ctx, txn, b("k"), b("lost")) == OK);
     if (fork() == 0) {
+        close(pipes.down[1]);
         signal_to(pipes.up[1]);
         wait_for(pipes.down[0]); /* until the test lets go */
         _exit(0);

@@ -2,12 +2,20 @@
  *
  * The crypto provider that comes with the library: XAES-256-GCM (c2sp.org/XAES-256-GCM),
  * HMAC-SHA256 (RFC 2104), SHA-256 and randomness from OpenSSL 3 libcrypto.
+ *
+ * Everything is fetched from the default library context, not from one of our own. A context of our
+ * own would keep a generator for each thread that drew from it; OpenSSL 3.0 frees those when the
+ * thread ends, by then through a context that closing the store has freed, and crashes. It would
+ * also pass by what the operator configured for the process, FIPS above all. Nothing in the default
+ * context is changed, and what was fetched holds its provider until the store is closed.
  */
 #include "crypto/openssl.h"
 
 #include <limits.h>
+#include <openssl/core_dispatch.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -35,7 +43,7 @@ typedef struct work {
     atomic_uint taken;
     bool temporary;
     EVP_CIPHER_CTX *ecb, *gcm;
-    EVP_MD_CTX *md;
+    void *md; /* the provider's own context */
 } work;
 
 typedef union slot {
@@ -43,9 +51,22 @@ typedef union slot {
     uint8_t line[SLOT_SIZE];
 } slot;
 
+/* SHA-256 as its OpenSSL provider offers it (provider-digest(7)). EVP_DigestInit_ex2 of OpenSSL 3.0
+   frees and allocates the provider's context at each start, and so does EVP_MAC, twice a message;
+   calling the provider's own init starts the same context again. */
+typedef struct digest {
+    EVP_MD *fetched; /* keeps the provider loaded */
+    void *provider;
+    OSSL_FUNC_digest_newctx_fn *newctx;
+    OSSL_FUNC_digest_freectx_fn *freectx;
+    OSSL_FUNC_digest_init_fn *init;
+    OSSL_FUNC_digest_update_fn *update;
+    OSSL_FUNC_digest_final_fn *final;
+} digest;
+
 typedef struct provider {
     EVP_CIPHER *ecb, *gcm;
-    EVP_MD *sha256;
+    digest sha256;
     slot slots[SLOTS];
 } provider;
 
@@ -65,11 +86,12 @@ typedef struct loaded {
 
 /* ---- work slots ---- */
 
-static void contexts_free(work *w)
+static void contexts_free(const provider *p, work *w)
 {
     EVP_CIPHER_CTX_free(w->ecb);
     EVP_CIPHER_CTX_free(w->gcm);
-    EVP_MD_CTX_free(w->md);
+    if (w->md != NULL)
+        p->sha256.freectx(w->md);
     w->ecb = NULL;
     w->gcm = NULL;
     w->md = NULL;
@@ -81,14 +103,14 @@ static bool contexts_make(const provider *p, work *w)
         return true;
     w->ecb = EVP_CIPHER_CTX_new();
     w->gcm = EVP_CIPHER_CTX_new();
-    w->md = EVP_MD_CTX_new();
-    if (w->ecb != NULL && w->gcm != NULL && w->md != NULL &&
+    if (w->ecb != NULL && w->gcm != NULL &&
         EVP_EncryptInit_ex2(w->ecb, p->ecb, NULL, NULL, NULL) == 1 &&
         EVP_CIPHER_CTX_set_padding(w->ecb, 0) == 1 &&
-        EVP_EncryptInit_ex2(w->gcm, p->gcm, NULL, NULL, NULL) == 1 &&
-        EVP_DigestInit_ex2(w->md, p->sha256, NULL) == 1)
+        EVP_EncryptInit_ex2(w->gcm, p->gcm, NULL, NULL, NULL) == 1)
+        w->md = p->sha256.newctx(p->sha256.provider);
+    if (w->md != NULL)
         return true;
-    contexts_free(w);
+    contexts_free(p, w);
     return false;
 }
 
@@ -121,10 +143,10 @@ static work *claim(provider *p)
     return w;
 }
 
-static void release(work *w)
+static void release(const provider *p, work *w)
 {
     if (w->temporary) {
-        contexts_free(w);
+        contexts_free(p, w);
         cs_free(w);
         return;
     }
@@ -142,26 +164,30 @@ static work *enter(provider *p)
     if (w != NULL && contexts_make(p, w))
         return w;
     if (w != NULL)
-        release(w);
+        release(p, w);
     (void)ERR_pop_to_mark();
     return NULL;
 }
 
-static int32_t leave(work *w, int32_t result)
+static int32_t leave(const provider *p, work *w, int32_t result)
 {
-    release(w);
+    release(p, w);
     (void)ERR_pop_to_mark();
     return result;
 }
 
 /* ---- XAES-256-GCM ---- */
 
+/* The context's memory is OpenSSL's, on the common heap. The key goes out of it at once: a store
+   key opens every record. (The subkey that stays behind in the GCM context opens one.) */
 static bool ecb(work *w, const uint8_t key[KEY_LEN], const uint8_t *in, int len, uint8_t *out)
 {
+    static const uint8_t no_key[KEY_LEN] = {0};
     int done = 0;
+    const bool ok = EVP_EncryptInit_ex2(w->ecb, NULL, key, NULL, NULL) == 1 &&
+                    EVP_EncryptUpdate(w->ecb, out, &done, in, len) == 1 && done == len;
 
-    return EVP_EncryptInit_ex2(w->ecb, NULL, key, NULL, NULL) == 1 &&
-           EVP_EncryptUpdate(w->ecb, out, &done, in, len) == 1 && done == len;
+    return EVP_EncryptInit_ex2(w->ecb, NULL, no_key, NULL, NULL) == 1 && ok;
 }
 
 /* K1, the CMAC subkey: L = AES(0) times x, which depends on the key alone. */
@@ -315,15 +341,15 @@ static int32_t openssl_key_load(void *ctx, uint32_t suite, credstore_bytes key, 
         return CREDSTORE_CRYPTO_NO_MEMORY;
     secret = cs_secret_new(NULL, sizeof(loaded));
     if (secret == NULL)
-        return leave(w, CREDSTORE_CRYPTO_NO_MEMORY);
+        return leave(ctx, w, CREDSTORE_CRYPTO_NO_MEMORY);
     ok = loads[suite](w, content(secret), key.ptr);
     if (!ok) {
         credstore_secret_free(secret);
-        return leave(w, CREDSTORE_CRYPTO_FAILED);
+        return leave(ctx, w, CREDSTORE_CRYPTO_FAILED);
     }
     content(secret)->suite = suite;
     *out = secret;
-    return leave(w, CREDSTORE_CRYPTO_OK);
+    return leave(ctx, w, CREDSTORE_CRYPTO_OK);
 }
 
 static void openssl_key_free(void *ctx, void *key)
@@ -352,7 +378,7 @@ static int32_t openssl_seal(void *ctx, void *key, const uint8_t nonce[24],
         cs_wipe(out, plain.len);
         cs_wipe(tag, TAG_LEN);
     }
-    return leave(w, result);
+    return leave(ctx, w, result);
 }
 
 static int32_t openssl_open(void *ctx, void *key, const uint8_t nonce[24],
@@ -371,24 +397,26 @@ static int32_t openssl_open(void *ctx, void *key, const uint8_t nonce[24],
     result = open_in(w, k, nonce, associated, sealed, tag, out);
     if (result != CREDSTORE_CRYPTO_OK)
         cs_wipe(out, sealed.len);
-    return leave(w, result);
+    return leave(ctx, w, result);
 }
 
-/* SHA-256 of head and tail; the context keeps its algorithm, so NULL starts it anew. */
-static bool hash(work *w, credstore_bytes head, credstore_bytes tail, uint8_t out[HASH_LEN])
+/* SHA-256 of head and tail. */
+static bool hash(const digest *d, work *w, credstore_bytes head, credstore_bytes tail,
+                 uint8_t out[HASH_LEN])
 {
-    unsigned len = 0;
+    size_t len = 0;
 
-    return EVP_DigestInit_ex2(w->md, NULL, NULL) == 1 &&
-           EVP_DigestUpdate(w->md, head.ptr, head.len) == 1 &&
-           EVP_DigestUpdate(w->md, tail.ptr, tail.len) == 1 &&
-           EVP_DigestFinal_ex(w->md, out, &len) == 1 && len == HASH_LEN;
+    return d->init(w->md, NULL) == 1 &&
+           (head.len == 0 || d->update(w->md, head.ptr, head.len) == 1) &&
+           (tail.len == 0 || d->update(w->md, tail.ptr, tail.len) == 1) &&
+           d->final(w->md, out, &len, HASH_LEN) == 1 && len == HASH_LEN;
 }
 
-/* HMAC by its definition: OpenSSL's own copies contexts or keys, and so allocates, each time. */
+/* HMAC by its definition, over the key that key_load padded. */
 static int32_t openssl_mac(void *ctx, void *key, credstore_bytes message, uint8_t out[32])
 {
     const loaded *k = key_of(key, CREDSTORE_SUITE_HMAC_SHA256);
+    const digest *d = &((const provider *)ctx)->sha256;
     uint8_t inner[HASH_LEN];
     work *w;
     bool ok;
@@ -398,12 +426,12 @@ static int32_t openssl_mac(void *ctx, void *key, credstore_bytes message, uint8_
     w = enter(ctx);
     if (w == NULL)
         return CREDSTORE_CRYPTO_NO_MEMORY;
-    ok = hash(w, cs_bytes(k->of.hmac.inner, HASH_BLOCK), message, inner) &&
-         hash(w, cs_bytes(k->of.hmac.outer, HASH_BLOCK), cs_bytes(inner, HASH_LEN), out);
+    ok = hash(d, w, cs_bytes(k->of.hmac.inner, HASH_BLOCK), message, inner) &&
+         hash(d, w, cs_bytes(k->of.hmac.outer, HASH_BLOCK), cs_bytes(inner, HASH_LEN), out);
     cs_wipe(inner, sizeof inner);
     if (!ok)
         cs_wipe(out, HASH_LEN);
-    return leave(w, ok ? CREDSTORE_CRYPTO_OK : CREDSTORE_CRYPTO_FAILED);
+    return leave(ctx, w, ok ? CREDSTORE_CRYPTO_OK : CREDSTORE_CRYPTO_FAILED);
 }
 
 static int32_t openssl_digest(void *ctx, credstore_bytes message, uint8_t out[32])
@@ -416,10 +444,10 @@ static int32_t openssl_digest(void *ctx, credstore_bytes message, uint8_t out[32
     w = enter(ctx);
     if (w == NULL)
         return CREDSTORE_CRYPTO_NO_MEMORY;
-    ok = hash(w, message, cs_bytes(NULL, 0), out);
+    ok = hash(&((const provider *)ctx)->sha256, w, message, cs_bytes(NULL, 0), out);
     if (!ok)
         cs_wipe(out, HASH_LEN);
-    return leave(w, ok ? CREDSTORE_CRYPTO_OK : CREDSTORE_CRYPTO_FAILED);
+    return leave(ctx, w, ok ? CREDSTORE_CRYPTO_OK : CREDSTORE_CRYPTO_FAILED);
 }
 
 /* The private generator: what it gave for keys cannot be told from what others saw of the public
@@ -448,10 +476,10 @@ static void openssl_close(void *ctx)
     if (p == NULL)
         return;
     for (size_t i = 0; i < SLOTS; i++)
-        contexts_free(&p->slots[i].work);
+        contexts_free(p, &p->slots[i].work);
     EVP_CIPHER_free(p->ecb);
     EVP_CIPHER_free(p->gcm);
-    EVP_MD_free(p->sha256);
+    EVP_MD_free(p->sha256.fetched);
     cs_free(p);
 }
 
@@ -468,6 +496,67 @@ const credstore_crypto cs_crypto_openssl = {
     .close = openssl_close,
 };
 
+/* ---- fetching ---- */
+
+/* Whether the first of the names "A:B:C" is one of the fetched algorithm's. */
+static bool offers(const OSSL_ALGORITHM *algorithm, const EVP_MD *md)
+{
+    char first[32];
+    const size_t len = strcspn(algorithm->algorithm_names, ":");
+
+    if (len >= sizeof first)
+        return false;
+    memcpy(first, algorithm->algorithm_names, len);
+    first[len] = '\0';
+    return EVP_MD_is_a(md, first) == 1;
+}
+
+static void take_functions(digest *d, const OSSL_DISPATCH *functions)
+{
+    for (const OSSL_DISPATCH *f = functions; f->function_id != 0; f++) {
+        if (f->function_id == OSSL_FUNC_DIGEST_NEWCTX)
+            d->newctx = OSSL_FUNC_digest_newctx(f);
+        else if (f->function_id == OSSL_FUNC_DIGEST_FREECTX)
+            d->freectx = OSSL_FUNC_digest_freectx(f);
+        else if (f->function_id == OSSL_FUNC_DIGEST_INIT)
+            d->init = OSSL_FUNC_digest_init(f);
+        else if (f->function_id == OSSL_FUNC_DIGEST_UPDATE)
+            d->update = OSSL_FUNC_digest_update(f);
+        else if (f->function_id == OSSL_FUNC_DIGEST_FINAL)
+            d->final = OSSL_FUNC_digest_final(f);
+    }
+}
+
+static bool fetch_digest(digest *d)
+{
+    const OSSL_ALGORITHM *all, *a;
+    const OSSL_PROVIDER *from;
+    int no_cache = 0;
+
+    d->fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (d->fetched == NULL)
+        return false;
+    from = EVP_MD_get0_provider(d->fetched);
+    d->provider = OSSL_PROVIDER_get0_provider_ctx(from);
+    all = OSSL_PROVIDER_query_operation(from, OSSL_OP_DIGEST, &no_cache);
+    for (a = all; a != NULL && a->algorithm_names != NULL; a++) {
+        if (!offers(a, d->fetched))
+            continue;
+        take_functions(d, a->implementation);
+        break;
+    }
+    OSSL_PROVIDER_unquery_operation(from, OSSL_OP_DIGEST, all);
+    return d->newctx != NULL && d->freectx != NULL && d->init != NULL && d->update != NULL &&
+           d->final != NULL;
+}
+
+static bool fetch(provider *p)
+{
+    p->ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
+    p->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    return p->ecb != NULL && p->gcm != NULL && fetch_digest(&p->sha256);
+}
+
 credstore_status cs_openssl_new(void **ctx, credstore_error *err)
 {
     provider *p = cs_alloc(1, sizeof *p);
@@ -477,10 +566,7 @@ credstore_status cs_openssl_new(void **ctx, credstore_error *err)
     if (p == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "no memory for the crypto provider");
     (void)ERR_set_mark();
-    p->ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
-    p->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    p->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    ok = p->ecb != NULL && p->gcm != NULL && p->sha256 != NULL;
+    ok = fetch(p);
     (void)ERR_pop_to_mark();
     if (!ok) {
         openssl_close(p);

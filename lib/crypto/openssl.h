@@ -10,8 +10,9 @@
 
 extern const credstore_crypto cs_crypto_openssl;
 
-/* Fetches the algorithms once, in a library context of its own kind (the default one is not
-   touched). *ctx is released by the table's close. E_INTERNAL: an algorithm is missing. */
+/* Fetches the algorithms once, from the process's default library context, so that what the
+   operator configured there (FIPS) holds here as well. *ctx is released by the table's close.
+   E_INTERNAL: an algorithm is missing. */
 credstore_status cs_openssl_new(void **ctx, credstore_error *err);
 
 #endif

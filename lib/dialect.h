@@ -5,6 +5,7 @@
 #ifndef CS_DIALECT_H
 #define CS_DIALECT_H
 
+#include "json/json.h"
 #include "validate.h"
 
 /* A body as the structs of a typed call. Zero it to start; points into the body's tree and into

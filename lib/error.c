@@ -47,18 +47,24 @@ static const status_row statuses[] = {
 
 enum { RETRY_AFTER_S = 1 };
 
-static const credstore_status storage_statuses[] = {
-    [CREDSTORE_STORAGE_OK] = CREDSTORE_OK,
-    [CREDSTORE_STORAGE_NOT_FOUND] = CREDSTORE_E_NOT_FOUND,
-    [CREDSTORE_STORAGE_CONFLICT] = CREDSTORE_E_CONFLICT,
-    [CREDSTORE_STORAGE_UNKNOWN] = CREDSTORE_E_COMMIT_UNKNOWN,
-    [CREDSTORE_STORAGE_BUSY] = CREDSTORE_E_BUSY,
-    [CREDSTORE_STORAGE_UNAVAILABLE] = CREDSTORE_E_STORAGE,
-    [CREDSTORE_STORAGE_FULL] = CREDSTORE_E_FULL,
-    [CREDSTORE_STORAGE_TOO_LARGE] = CREDSTORE_E_TOO_LARGE,
-    [CREDSTORE_STORAGE_CORRUPT] = CREDSTORE_E_INTEGRITY,
-    [CREDSTORE_STORAGE_NO_MEMORY] = CREDSTORE_E_NO_MEMORY,
-    [CREDSTORE_STORAGE_STOP] = CREDSTORE_OK,
+typedef struct result_row {
+    credstore_status status;
+    const char *message; /* NULL: the caller's line says more */
+} result_row;
+
+static const result_row storage_results[] = {
+    [CREDSTORE_STORAGE_OK] = {CREDSTORE_OK, NULL},
+    [CREDSTORE_STORAGE_NOT_FOUND] = {CREDSTORE_E_NOT_FOUND, NULL},
+    [CREDSTORE_STORAGE_CONFLICT] = {CREDSTORE_E_CONFLICT, NULL},
+    [CREDSTORE_STORAGE_UNKNOWN] = {CREDSTORE_E_COMMIT_UNKNOWN,
+                                   "The engine cannot tell whether the change is durable"},
+    [CREDSTORE_STORAGE_BUSY] = {CREDSTORE_E_BUSY, "The writer's turn did not come in time"},
+    [CREDSTORE_STORAGE_UNAVAILABLE] = {CREDSTORE_E_STORAGE, NULL},
+    [CREDSTORE_STORAGE_FULL] = {CREDSTORE_E_FULL, "The disk or the engine's map is full"},
+    [CREDSTORE_STORAGE_TOO_LARGE] = {CREDSTORE_E_TOO_LARGE, "The engine takes no such long value"},
+    [CREDSTORE_STORAGE_CORRUPT] = {CREDSTORE_E_INTEGRITY, "The engine's structures are damaged"},
+    [CREDSTORE_STORAGE_NO_MEMORY] = {CREDSTORE_E_NO_MEMORY, "Out of memory"},
+    [CREDSTORE_STORAGE_STOP] = {CREDSTORE_OK, NULL},
 };
 
 static const credstore_status crypto_statuses[] = {
@@ -124,11 +130,12 @@ credstore_status cs_fail_at(credstore_error *err, credstore_status status, const
 credstore_status cs_fail_storage(credstore_error *err, int32_t result, int32_t native,
                                  const char *message)
 {
-    const size_t count = sizeof storage_statuses / sizeof *storage_statuses;
+    const size_t count = sizeof storage_results / sizeof *storage_results;
+    const result_row unknown = {CREDSTORE_E_STORAGE, NULL};
     const bool in_set = result >= CREDSTORE_STORAGE_OK && (size_t)result < count;
+    const result_row row = in_set ? storage_results[result] : unknown;
 
-    return fill(err, in_set ? storage_statuses[result] : CREDSTORE_E_STORAGE, NULL, native, 0,
-                message);
+    return fill(err, row.status, NULL, native, 0, row.message == NULL ? message : row.message);
 }
 
 credstore_status cs_fail_crypto(credstore_error *err, int32_t result, const char *message)

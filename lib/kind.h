@@ -13,8 +13,6 @@
 
 #include "credstore.h"
 #include "format.h"
-#include "json/json.h"
-#include "record.h"
 
 /* ---- fields ---- */
 
@@ -122,7 +120,8 @@ typedef struct cs_shared_at {
 
 typedef enum cs_scope { CS_SCOPE_STORE, CS_SCOPE_OWNER } cs_scope;
 
-struct cs_settle; /* a change that is being merged: update.h */
+struct cs_record; /* record.h */
+struct cs_settle; /* a change that is being merged: merge.h */
 
 typedef struct cs_kind {
     uint8_t id;
@@ -148,7 +147,7 @@ typedef struct cs_kind {
     /* The kind's own rules over the merged record; may be NULL. */
     credstore_status (*settle)(struct cs_settle *settle, credstore_error *err);
     /* View members that no field holds; may be NULL. */
-    void (*fill)(const cs_record *record, void *view);
+    void (*fill)(const struct cs_record *record, void *view);
     /* The document's words for the door. */
     const char *(*error_text)(credstore_status status, const char *field);
     const char *update_body; /* the whole body of a successful update; NULL = the view */

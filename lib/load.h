@@ -5,6 +5,7 @@
 #ifndef CS_LOAD_H
 #define CS_LOAD_H
 
+#include "record.h"
 #include "txn.h"
 
 /* A record and the memory that it points into. Zero it to start. */

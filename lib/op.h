@@ -6,6 +6,7 @@
 #ifndef CS_OP_H
 #define CS_OP_H
 
+#include "record.h"
 #include "store.h"
 
 /* The ids of a call; those that the kind has not are NULL. */

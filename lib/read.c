@@ -4,9 +4,19 @@
  */
 #include "read.h"
 
+#include <string.h>
+
 #include "error.h"
 #include "load.h"
 #include "view.h"
+
+void cs_hand_over(void *out, const void *view)
+{
+    if (out != NULL)
+        memcpy(out, &view, sizeof view);
+    else
+        credstore_free(view);
+}
 
 static credstore_status absent(const cs_op *op, credstore_error *err)
 {
@@ -42,7 +52,7 @@ static credstore_status view(cs_op *op, cs_txn *txn, void **out, credstore_error
 }
 
 credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_call *call,
-                        const cs_names *names, const cs_render *render, const void **out,
+                        const cs_names *names, const cs_render *render, void *out,
                         credstore_error *err)
 {
     void *block = NULL;
@@ -53,7 +63,7 @@ credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_c
     cs_error_clear(err);
     if (out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
-    *out = NULL;
+    cs_hand_over(out, NULL);
     status = cs_op_begin(&op, store, kind, CS_READ, call, names, err);
 
     if (status == CREDSTORE_OK && names->id == NULL)
@@ -67,7 +77,7 @@ credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_c
     if (status == CREDSTORE_OK && render != NULL)
         status = render->run(render->arg, block, err);
     if (status == CREDSTORE_OK)
-        *out = block;
+        cs_hand_over(out, block);
     else
         credstore_free(block);
     return status;

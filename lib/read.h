@@ -14,10 +14,14 @@ typedef struct cs_render {
     void *arg;
 } cs_render;
 
-/* *view is the kind's view, for credstore_free(). render may be NULL. */
+/* out is the address of a pointer to the kind's const view, which credstore_free() frees; the
+   kinds' typed pointers all lie alike, and are written bytewise. render may be NULL. */
 credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_call *call,
-                        const cs_names *names, const cs_render *render, const void **view,
+                        const cs_names *names, const cs_render *render, void *out,
                         credstore_error *err);
+
+/* Writes a view's pointer to out, which may be NULL: then the view is freed. */
+void cs_hand_over(void *out, const void *view);
 
 credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_names *names, uint32_t field, credstore_secret **out,

@@ -105,10 +105,7 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     txn->random_used = 0;
     result = store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, &txn->handle);
     if (result != CREDSTORE_STORAGE_OK)
-        return engine_failed(store, result,
-                             write ? "The writer's turn did not come, or the engine failed"
-                                   : "The engine could not begin to read",
-                             err);
+        return engine_failed(store, result, "The engine could not begin a transaction", err);
     txn->now = cs_store_now(store);
     return CREDSTORE_OK;
 }

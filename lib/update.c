@@ -318,13 +318,14 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
 }
 
 static credstore_status run(credstore *store, const cs_kind *kind, const credstore_call *call,
-                            const cs_request *request, bool create, const void **view,
-                            credstore_error *err)
+                            const cs_request *request, bool create, void *out, credstore_error *err)
 {
     change *c;
     credstore_status status;
 
     cs_error_clear(err);
+    if (out != NULL)
+        cs_hand_over(out, NULL);
     c = cs_alloc(1, sizeof *c); /* some 10 KB: too much for a small thread's stack */
     if (c == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
@@ -332,8 +333,8 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
     c->render = request->render;
     status = change_record(c, store, kind, call, request, err);
     cs_loaded_free(&c->old);
-    if (status == CREDSTORE_OK && view != NULL)
-        *view = c->view;
+    if (status == CREDSTORE_OK)
+        cs_hand_over(out, c->view);
     else
         credstore_free(c->view);
     cs_free_wiped(c, sizeof *c);
@@ -341,13 +342,13 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
 }
 
 credstore_status cs_create(credstore *store, const cs_kind *kind, const credstore_call *call,
-                           const cs_request *request, const void **view, credstore_error *err)
+                           const cs_request *request, void *out, credstore_error *err)
 {
-    return run(store, kind, call, request, true, view, err);
+    return run(store, kind, call, request, true, out, err);
 }
 
 credstore_status cs_update(credstore *store, const cs_kind *kind, const credstore_call *call,
-                           const cs_request *request, const void **view, credstore_error *err)
+                           const cs_request *request, void *out, credstore_error *err)
 {
-    return run(store, kind, call, request, false, view, err);
+    return run(store, kind, call, request, false, out, err);
 }

@@ -14,10 +14,10 @@ typedef struct cs_request {
     const cs_render *render;    /* may be NULL */
 } cs_request;
 
-/* *view (view may be NULL) is the kind's view, for credstore_free(). */
+/* out as for cs_get(), but may be NULL. */
 credstore_status cs_create(credstore *store, const cs_kind *kind, const credstore_call *call,
-                           const cs_request *request, const void **view, credstore_error *err);
+                           const cs_request *request, void *out, credstore_error *err);
 credstore_status cs_update(credstore *store, const cs_kind *kind, const credstore_call *call,
-                           const cs_request *request, const void **view, credstore_error *err);
+                           const cs_request *request, void *out, credstore_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef CS_VALIDATE_H
 #define CS_VALIDATE_H
 
+#include "record.h"
 #include "store.h"
 
 /* Copies a struct that starts with struct_size into dst, which has `full` bytes: a shorter one

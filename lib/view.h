@@ -5,6 +5,7 @@
 #ifndef CS_VIEW_H
 #define CS_VIEW_H
 
+#include "record.h"
 #include "store.h"
 
 /* Builds the kind's view. grants_of (may be NULL): fill the map of what this actor may do. *out is

@@ -1604,7 +1604,7 @@ static void fill_the_disk(void *arg)
     void *ctx;
 
     (void)arg;
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mkdir(store, 0700) != 0 || mount("none", store, "tmpfs", 0, "size=1m,mode=0700") != 0)
         _exit(77);
     ctx = open_store(CREDSTORE_OPEN_CREATE);

@@ -123,26 +123,16 @@ credstore_status credstore_checkbook_create(credstore *store, const credstore_ca
 {
     const cs_names names = {0};
     const cs_request request = {.names = &names, .patch = patch, .origin = origin};
-    const void *view = NULL;
-    const credstore_status status =
-        cs_create(store, &cs_kind_checkbook, call, &request, out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_create(store, &cs_kind_checkbook, call, &request, out, err);
 }
 
 credstore_status credstore_checkbook_get(credstore *store, const credstore_call *call,
                                          const char *id, const view_t **out, credstore_error *err)
 {
     const cs_names names = {.id = id};
-    const void *view = NULL;
-    const credstore_status status =
-        cs_get(store, &cs_kind_checkbook, call, &names, NULL, out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_get(store, &cs_kind_checkbook, call, &names, NULL, out, err);
 }
 
 credstore_status credstore_checkbook_update(credstore *store, const credstore_call *call,
@@ -151,13 +141,8 @@ credstore_status credstore_checkbook_update(credstore *store, const credstore_ca
 {
     const cs_names names = {.id = id};
     const cs_request request = {.names = &names, .patch = patch};
-    const void *view = NULL;
-    const credstore_status status =
-        cs_update(store, &cs_kind_checkbook, call, &request, out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_update(store, &cs_kind_checkbook, call, &request, out, err);
 }
 
 credstore_status credstore_checkbook_reveal(credstore *store, const credstore_call *call,

@@ -128,13 +128,8 @@ credstore_status credstore_service_credential_create(credstore *store, const cre
 {
     const cs_names names = {.tenant = organization_id, .parent = service_account_id};
     const cs_request request = {.names = &names, .patch = patch, .origin = origin};
-    const void *view = NULL;
-    const credstore_status status = cs_create(store, &cs_kind_service_credential, call, &request,
-                                              out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_create(store, &cs_kind_service_credential, call, &request, out, err);
 }
 
 credstore_status credstore_service_credential_get(credstore *store, const credstore_call *call,
@@ -144,13 +139,8 @@ credstore_status credstore_service_credential_get(credstore *store, const credst
                                                   credstore_error *err)
 {
     const cs_names names = {organization_id, service_account_id, credential_id};
-    const void *view = NULL;
-    const credstore_status status = cs_get(store, &cs_kind_service_credential, call, &names, NULL,
-                                           out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_get(store, &cs_kind_service_credential, call, &names, NULL, out, err);
 }
 
 credstore_status credstore_service_credential_update(credstore *store, const credstore_call *call,
@@ -162,11 +152,6 @@ credstore_status credstore_service_credential_update(credstore *store, const cre
 {
     const cs_names names = {organization_id, service_account_id, credential_id};
     const cs_request request = {.names = &names, .patch = patch};
-    const void *view = NULL;
-    const credstore_status status = cs_update(store, &cs_kind_service_credential, call, &request,
-                                              out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_update(store, &cs_kind_service_credential, call, &request, out, err);
 }

@@ -271,13 +271,8 @@ credstore_status credstore_stripe_create(credstore *store, const credstore_call 
 {
     const cs_names names = {.id = project_id};
     const cs_request request = {.names = &names, .patch = patch, .origin = origin};
-    const void *view = NULL;
-    const credstore_status status =
-        cs_create(store, &cs_kind_stripe, call, &request, out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_create(store, &cs_kind_stripe, call, &request, out, err);
 }
 
 credstore_status credstore_stripe_get(credstore *store, const credstore_call *call,
@@ -285,13 +280,8 @@ credstore_status credstore_stripe_get(credstore *store, const credstore_call *ca
                                       credstore_error *err)
 {
     const cs_names names = {.id = project_id};
-    const void *view = NULL;
-    const credstore_status status =
-        cs_get(store, &cs_kind_stripe, call, &names, NULL, out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_get(store, &cs_kind_stripe, call, &names, NULL, out, err);
 }
 
 credstore_status credstore_stripe_update(credstore *store, const credstore_call *call,
@@ -300,13 +290,8 @@ credstore_status credstore_stripe_update(credstore *store, const credstore_call 
 {
     const cs_names names = {.id = project_id};
     const cs_request request = {.names = &names, .patch = patch};
-    const void *view = NULL;
-    const credstore_status status =
-        cs_update(store, &cs_kind_stripe, call, &request, out == NULL ? NULL : &view, err);
 
-    if (out != NULL)
-        *out = view;
-    return status;
+    return cs_update(store, &cs_kind_stripe, call, &request, out, err);
 }
 
 credstore_status credstore_stripe_reveal(credstore *store, const credstore_call *call,

@@ -15,7 +15,7 @@ extern const credstore_storage cs_storage_lmdb;
 credstore_status cs_memory_new(void **ctx, credstore_error *err);
 
 /* The LMDB environment in the folder `path`. flags: CREDSTORE_OPEN_CREATE | _READ_ONLY | _GROUP.
-   *ctx is released by the table's close. Statuses as credstore_open() gives them. */
+ *ctx is released by the table's close. Statuses as credstore_open() gives them. */
 credstore_status cs_lmdb_open(const char *path, uint32_t flags, void **ctx, credstore_error *err);
 
 #endif

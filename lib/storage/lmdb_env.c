@@ -32,6 +32,8 @@ static const size_t map_floor = (size_t)1 << 26;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t registry_once = PTHREAD_ONCE_INIT;
 static cs_lmdb_env *registry;
+/* What it inherited by fork: a writer may have been in the midst of it, so it cannot be freed. */
+static cs_lmdb_env *inherited;
 
 /* What opening one folder works with. */
 typedef struct opening {
@@ -894,11 +896,15 @@ static void after_fork_parent(void)
    reader table stay as they are: they are the parent's. */
 static void after_fork_child(void)
 {
-    for (cs_lmdb_env *env = registry; env != NULL; env = env->next) {
+    while (registry != NULL) {
+        cs_lmdb_env *env = registry;
+
+        registry = env->next;
+        env->next = inherited;
+        inherited = env;
         atomic_store(&env->forked, true);
         cs_lmdb_locks_forget(&env->locks);
     }
-    registry = NULL;
     pthread_mutex_unlock(&registry_mutex);
 }
 
@@ -949,13 +955,10 @@ void cs_lmdb_env_close(cs_lmdb_env *env)
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     pthread_mutex_lock(&registry_mutex);
-    if (--env->refs == 0) {
-        if (atomic_load(&env->forked)) {
-            cs_free(env); /* ending LMDB's transactions would write to the parent's reader table */
-        } else {
-            forget(env);
-            free_env(env);
-        }
+    /* In a child LMDB's transactions would be ended in the parent's reader table. */
+    if (--env->refs == 0 && !atomic_load(&env->forked)) {
+        forget(env);
+        free_env(env);
     }
     pthread_mutex_unlock(&registry_mutex);
     pthread_setcancelstate(state, NULL);

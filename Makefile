@@ -172,12 +172,17 @@ INTERNALS := $(BUILD)/internals.a
 $(INTERNALS): $(OBJECTS) $(TABLE)
 	rm -f $@
 	$(AR) rcs $@ $^
+# What test programs share: tests/support.h.
+SUPPORT := $(BUILD)/tests/support.a
+$(SUPPORT): $(BUILD)/tests/support.o
+	rm -f $@
+	$(AR) rcs $@ $^
 
 .SECONDEXPANSION:
 PROGRAMS_BUILT := $(addprefix $(BUILD)/,$(PROGRAMS))
 HELPERS_BUILT := $(addprefix $(BUILD)/,$(HELPERS))
 programs: $(PROGRAMS_BUILT) $(HELPERS_BUILT)
-$(PROGRAMS_BUILT) $(HELPERS_BUILT): $(BUILD)/%: $(BUILD)/%.o $$(MORE_$$(*F)) $(INTERNALS)
+$(PROGRAMS_BUILT) $(HELPERS_BUILT): $(BUILD)/%: $(BUILD)/%.o $$(MORE_$$(*F)) $(SUPPORT) $(INTERNALS)
 	$(LINK) $(call wraps,$*.c) -o $@ $^ $(LIBS_$(*F)) $(TEST_LIBS) $(PKG_LIBS)
 
 # `make run/tests/url_test` runs one. Each run leaves its counts in $(RESULTS).
@@ -287,6 +292,6 @@ deps:
 .PHONY: FORCE
 FORCE:
 -include $(patsubst %.c,$(BUILD)/%.d,$(SOURCES) $(TEST_KINDS) $(EXAMPLES)) $(TABLES:.o=.d) \
-  $(patsubst %,$(BUILD)/%.d,$(PROGRAMS) $(HELPERS) $(FUZZERS))
+  $(patsubst %,$(BUILD)/%.d,$(PROGRAMS) $(HELPERS) $(FUZZERS) tests/support)
 
 endif

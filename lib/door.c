@@ -8,6 +8,7 @@
 
 #include "dialect.h"
 #include "error.h"
+#include "sized.h"
 #include "text.h"
 #include "update.h"
 

@@ -16,7 +16,6 @@ enum {
     MAGIC_LEN = sizeof magic - 1,
     META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN,
     SEALED_META_LEN = 1 + 8 + 8, /* highest format, created at, epoch */
-    DECOY_LEN = 512,
     SLOTS_MAX = 64
 };
 
@@ -232,21 +231,12 @@ typedef struct founding {
     bool lost; /* another process was first */
 } founding;
 
-static credstore_status random_bytes(const credstore *store, uint8_t *out, size_t len,
-                                     credstore_error *err)
-{
-    const int32_t result = store->sealer.crypto->random(store->sealer.ctx, out, len);
-
-    return result == CREDSTORE_CRYPTO_OK ? CREDSTORE_OK
-                                         : cs_fail_crypto(err, result, "The random source failed");
-}
-
 static credstore_status seal_meta(const credstore *store, const cs_store_keys *keys, cs_buf *out,
                                   credstore_error *err)
 {
     uint8_t plain[SEALED_META_LEN] = {CS_FORMAT};
     uint8_t nonce[CS_NONCE_LEN];
-    const credstore_status status = random_bytes(store, nonce, sizeof nonce, err);
+    const credstore_status status = cs_store_random(store, nonce, sizeof nonce, err);
 
     if (status != CREDSTORE_OK)
         return status;
@@ -267,9 +257,9 @@ static credstore_status prepare(credstore *store, const credstore_key_source *so
 
     if (raw == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    status = random_bytes(store, store->sealer.store_id, CS_STORE_ID_LEN, err);
+    status = cs_store_random(store, store->sealer.store_id, CS_STORE_ID_LEN, err);
     if (status == CREDSTORE_OK)
-        status = random_bytes(store, cs_secret_bytes(raw), CS_STORE_KEYS_LEN, err);
+        status = cs_store_random(store, cs_secret_bytes(raw), CS_STORE_KEYS_LEN, err);
     if (status == CREDSTORE_OK)
         status = load_store_keys(&store->sealer, cs_secret_bytes(raw), rights, &keys, err);
     if (status == CREDSTORE_OK)
@@ -341,7 +331,7 @@ static credstore_status found_with_any_key(credstore *store, const credstore_key
     credstore_status status = CREDSTORE_OK;
 
     if (given == NULL) {
-        status = random_bytes(store, raw, sizeof raw, err);
+        status = cs_store_random(store, raw, sizeof raw, err);
         if (status == CREDSTORE_OK)
             status = cs_key_source_new(raw, &own, err);
         cs_wipe(raw, sizeof raw);
@@ -411,33 +401,6 @@ static credstore_status load_catalogue(credstore *store, credstore_error *err)
     return status;
 }
 
-/* ---- decoy ---- */
-
-static credstore_status make_decoy(credstore *store, credstore_error *err)
-{
-    const uint8_t blank[DECOY_LEN] = {0};
-    const cs_label label = {.role = CS_ROLE_CURRENT};
-    uint8_t nonce[CS_NONCE_LEN];
-    credstore_status status = random_bytes(store, nonce, sizeof nonce, err);
-
-    if (status == CREDSTORE_OK)
-        status = cs_seal(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_BODY),
-                         &label, nonce, cs_bytes(blank, sizeof blank), &store->decoy, NULL, err);
-    return status;
-}
-
-void cs_store_decoy(const credstore *store)
-{
-    const cs_label label = {.role = CS_ROLE_CURRENT};
-    credstore_bytes value = cs_bytes(store->decoy.ptr, store->decoy.len);
-    uint8_t plain[DECOY_LEN];
-    cs_box box;
-
-    if (cs_box_take(&value, &box))
-        cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, &label, &box, plain,
-                          NULL);
-}
-
 /* ---- */
 
 credstore_status cs_found_or_load(credstore *store, const credstore_options *options,
@@ -458,5 +421,5 @@ credstore_status cs_found_or_load(credstore *store, const credstore_options *opt
         status = load(store, options->key, &there, err);
     if (status == CREDSTORE_OK)
         status = load_catalogue(store, err);
-    return status == CREDSTORE_OK ? make_decoy(store, err) : status;
+    return status == CREDSTORE_OK ? cs_store_make_decoy(store, err) : status;
 }

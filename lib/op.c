@@ -9,8 +9,8 @@
 #include "error.h"
 #include "id.h"
 #include "policy.h"
+#include "sized.h"
 #include "text.h"
-#include "validate.h"
 
 enum { REQUEST_ID_MAX = 128 };
 

@@ -38,8 +38,15 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err);
 /* The time that decides: the clock, or the largest time seen while the clock is less than a day
  * behind it. */
 int64_t cs_store_now(const credstore *store);
+/* The same against a time from the store. */
+int64_t cs_store_effective(const credstore *store, int64_t largest);
 
-/* Opens the decoy and throws it away. */
+/* E_ENTROPY. */
+credstore_status cs_store_random(const credstore *store, uint8_t *out, size_t len,
+                                 credstore_error *err);
+
+/* Makes the decoy; opens it and throws it away. */
+credstore_status cs_store_make_decoy(credstore *store, credstore_error *err);
 void cs_store_decoy(const credstore *store);
 
 #endif

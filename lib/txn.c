@@ -10,7 +10,6 @@
 #include "error.h"
 
 enum { LANE = 0, ATTEMPTS = 16, HEAD_LEN = 8 + 8 + CS_CHAIN_LEN + 8 };
-static const int64_t day_ms = INT64_C(86400000);
 
 /* ---- what get and scan hand over ---- */
 
@@ -78,18 +77,6 @@ static credstore_status engine_failed(const credstore *store, int32_t result, co
         store->storage->native == NULL ? 0 : store->storage->native(store->storage_ctx);
 
     return cs_fail_storage(err, result, native, message);
-}
-
-static int64_t effective(const credstore *store, int64_t largest)
-{
-    const int64_t clock = store->now_ms(store->now_ctx);
-
-    return largest > clock && largest - clock < day_ms ? largest : clock;
-}
-
-int64_t cs_store_now(const credstore *store)
-{
-    return effective(store, atomic_load(&store->seen_time));
 }
 
 static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t wait_ms,
@@ -283,7 +270,7 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (txn->head.generation < seen)
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is older than it was");
-    txn->now = effective(txn->store, txn->head.time);
+    txn->now = cs_store_effective(txn->store, txn->head.time);
     return CREDSTORE_OK;
 }
 
@@ -332,15 +319,12 @@ static credstore_status find_marker(credstore *store, const cs_txn *done, credst
 static credstore_status attempt(credstore *store, const cs_work *work, cs_txn *txn, int32_t *result,
                                 credstore_error *err)
 {
-    credstore_status status = CREDSTORE_OK;
     const int64_t wait_ms = work->wait_ms == 0 ? store->wait_ms : work->wait_ms;
-    const int32_t drawn =
-        store->sealer.crypto->random(store->sealer.ctx, txn->random, sizeof txn->random);
+    credstore_status status = cs_store_random(store, txn->random, sizeof txn->random, err);
 
     *result = CREDSTORE_STORAGE_OK;
-    if (drawn != CREDSTORE_CRYPTO_OK)
-        return cs_fail_crypto(err, drawn, "The random source failed");
-    status = begin(store, txn, true, wait_ms, err);
+    if (status == CREDSTORE_OK)
+        status = begin(store, txn, true, wait_ms, err);
     if (status != CREDSTORE_OK)
         return status;
     status = take_head(txn, err);

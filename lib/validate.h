@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Input: structs of any size, and patches against the kind's table. No store is touched.
+ * Input: patches and origins against the kind's table. No record is touched.
  */
 #ifndef CS_VALIDATE_H
 #define CS_VALIDATE_H
 
 #include "record.h"
 #include "store.h"
-
-/* Copies a struct that starts with struct_size into dst, which has `full` bytes: a shorter one
-   leaves zeros, a longer one must be zero behind what is known. `starts` holds the offsets at which
-   a member begins: the sizes that a shorter struct may have. E_INVALID, E_UNSUPPORTED with `name`
-   as the field. */
-credstore_status cs_struct_take(void *dst, size_t full, const void *src, const uint16_t *starts,
-                                size_t count, const char *name, credstore_error *err);
 
 /* One slot after validation. */
 typedef struct cs_input {

@@ -28,7 +28,7 @@ unsigned long test_number(const char *variable, unsigned long otherwise);
 /* ---- folders ---- */
 
 enum { TEST_PATH_MAX = 128 };
-void test_folder(char out[TEST_PATH_MAX]);  /* a new one, 0700 */
+void test_folder(char out[TEST_PATH_MAX]); /* a new one, 0700 */
 void test_folder_remove(const char *path); /* with all that is in it */
 
 /* ---- stores ---- */
@@ -54,7 +54,8 @@ typedef struct test_store {
 
 void test_open(test_store *t, test_engine engine); /* at TEST_NOW; fails the test */
 void test_close(test_store *t);                    /* and removes the folder */
-/* Closes and opens again with t->options: LMDB keeps its data. E_x with t->store NULL if refused. */
+/* Closes and opens again with t->options: LMDB keeps its data. E_x with t->store NULL if refused.
+ */
 credstore_status test_reopen(test_store *t, credstore_error *err);
 
 /* The same in one line, with the system's clock. open_lmdb() creates the store in `path`. */
@@ -68,8 +69,8 @@ uint64_t test_generation(credstore *store);
 
 credstore_actor test_actor(uint32_t type, uint32_t roles, const char *id, const char *tenant);
 void test_grant(const credstore *store, credstore_actor *actor, const char *permission);
-/* A USER, ADMIN and SUPER, of tenant "acme", who holds the whole catalogue: may do all that a person
-   may. */
+/* A USER, ADMIN and SUPER, of tenant "acme", who holds the whole catalogue: may do all that a
+   person may. */
 credstore_actor test_root(const credstore *store);
 credstore_call test_call(const credstore_actor *actor); /* in the actor's own tenant */
 
@@ -115,7 +116,7 @@ void test_patch_begin(const test_kind *k, test_patch *patch); /* empty */
 /* Sets field i (of kind->fields) to the nth of its lawful values; the same n is the same value. */
 void test_patch_set(const test_kind *k, test_patch *patch, size_t i, unsigned n);
 void test_patch_clear(const test_kind *k, test_patch *patch, size_t i);
-bool test_in_patch(const cs_field *field);   /* the typed patch has a slot for it */
+bool test_in_patch(const cs_field *field); /* the typed patch has a slot for it */
 void test_patch_whole(const test_kind *k, test_patch *patch, unsigned n); /* every field, nth */
 
 /* Creates the record k->id with every field at its nth value; the view, for credstore_free(). */

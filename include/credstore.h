@@ -317,13 +317,35 @@ typedef struct credstore_origin {
         updated_at; /* 0 = now; updated_at not before created_at, neither in the future */
 } credstore_origin;
 
+/* ---- lists -------------------------------------------------------------------------------------
+ */
+
+/* Which part of a list. NULL or all zero but limit: the first ones. Lists are in the order of the
+ * ids. */
+typedef struct credstore_page {
+    uint32_t struct_size, limit; /* 1..100 */
+    const char *after, *before;  /* a cursor of an earlier page of the same list; not both */
+    int64_t expires_before;      /* API keys: only those that expire before; 0 = all */
+    int64_t unused_since; /* API keys, service credentials: only those not used since; 0 = all */
+} credstore_page;
+
+/* Every kind's page lies as follows, with its own view in the items. An item whose record cannot be
+   read is its id, a NULL view and the status (E_INTEGRITY, E_FORMAT); the page goes on. Cursors are
+   opaque, keyed, and good for the list and filters that they came from: any other use is E_INVALID.
+   They stay good when records come and go.
+
+       uint32_t struct_size, has_next_page, has_prev_page, reserved;
+       const char *start_cursor, *end_cursor;      NULL on an empty page
+       const credstore_<kind>_item *items; size_t count; */
+
 /* ---- the HTTP door: any kind, any verb; raw header values in, a whole answer out ----------------
  */
 
 enum {
     CREDSTORE_VERB_GET = 1,
     CREDSTORE_VERB_CREATE = 2,
-    CREDSTORE_VERB_UPDATE = 3 /* the document's PUT or PATCH */
+    CREDSTORE_VERB_UPDATE = 3, /* the document's PUT or PATCH */
+    CREDSTORE_VERB_LIST = 4    /* query: after, before, limit (default 20) */
 };
 
 typedef struct credstore_slice {

@@ -264,12 +264,47 @@ static void show_member(cs_json_writer *writer, const cs_member *member, const v
     }
 }
 
+static void show_view(cs_json_writer *writer, const cs_kind *kind, const void *view)
+{
+    for (size_t i = 0; i < kind->member_count; i++)
+        show_member(writer, &kind->members[i], view);
+}
+
 char *cs_view_json(const cs_kind *kind, const void *view, size_t *len)
 {
     cs_json_writer *writer = cs_json_writer_new();
 
-    for (size_t i = 0; i < kind->member_count; i++)
-        show_member(writer, &kind->members[i], view);
+    show_view(writer, kind, view);
+    return cs_json_writer_finish(writer, len);
+}
+
+/* One item: the view, or the id of what cannot be read with the status's name. */
+static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item *item)
+{
+    cs_json_enter_item(writer);
+    if (item->view != NULL) {
+        show_view(writer, kind, item->view);
+    } else {
+        cs_json_write_text(writer, "id", item->id);
+        cs_json_write_text(writer, "error", credstore_status_name(item->status));
+    }
+    cs_json_leave(writer);
+}
+
+char *cs_page_json(const cs_kind *kind, const cs_page *page, size_t *len)
+{
+    cs_json_writer *writer = cs_json_writer_new();
+
+    cs_json_enter_array(writer, "items");
+    for (size_t i = 0; i < page->count; i++)
+        show_item(writer, kind, &page->items[i]);
+    cs_json_leave(writer);
+    cs_json_enter(writer, "page_info");
+    cs_json_write_flag(writer, "has_next_page", page->has_next_page != 0);
+    cs_json_write_flag(writer, "has_prev_page", page->has_prev_page != 0);
+    cs_json_write_text(writer, "start_cursor", page->start_cursor);
+    cs_json_write_text(writer, "end_cursor", page->end_cursor);
+    cs_json_leave(writer);
     return cs_json_writer_finish(writer, len);
 }
 

@@ -6,6 +6,7 @@
 #define CS_DIALECT_H
 
 #include "json/json.h"
+#include "list.h"
 #include "validate.h"
 
 /* A body as the structs of a typed call. Zero it to start; points into the body's tree and into
@@ -36,6 +37,7 @@ void cs_body_place(const cs_kind *kind, const cs_body *body, credstore_error *er
 /* The view in the document's JSON, and an error in the kind's (kind may be NULL). Free with
    cs_json_text_free(). NULL when memory is out. */
 char *cs_view_json(const cs_kind *kind, const void *view, size_t *len);
+char *cs_page_json(const cs_kind *kind, const cs_page *page, size_t *len);
 char *cs_error_json(const cs_kind *kind, const credstore_error *error, size_t *len);
 const char *cs_error_type(const cs_kind *kind); /* content type of the above */
 

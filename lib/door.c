@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "block.h"
 #include "dialect.h"
 #include "error.h"
 #include "sized.h"
 #include "text.h"
 #include "update.h"
 
-enum { REQUEST_ID_MAX = 128, ETAG_MAX = 24 };
+enum { REQUEST_ID_MAX = 128, ETAG_MAX = 24, CURSOR_MAX = 400, DIGITS_MAX = 9 };
 
 /* A revision that no record has: an entity tag that cannot be one of ours. */
 static const uint64_t never = CREDSTORE_MUST_BE_NEW - 1;
@@ -34,11 +35,6 @@ static const uint16_t request_starts[] = {
 
 /* ---- answers ---- */
 
-typedef struct block {
-    size_t size; /* to wipe */
-    credstore_answer answer;
-} block;
-
 static const char out_of_memory_body[] =
     "{\"type\":\"about:blank\",\"title\":\"Internal Server Error\",\"status\":500}";
 static const credstore_answer out_of_memory = {
@@ -54,38 +50,34 @@ static const credstore_answer out_of_memory = {
 static credstore_answer *new_answer(credstore_status status, uint32_t http, const char *type,
                                     uint64_t revision, const char *body, size_t body_len)
 {
-    const size_t size = sizeof(block) + ETAG_MAX + body_len + 1;
-    block *b = cs_alloc(1, size);
-    char *etag = (char *)(b + 1), *text = etag + ETAG_MAX;
+    credstore_answer *a = cs_block_new(sizeof *a + ETAG_MAX + body_len + 1);
+    char *etag, *text;
 
-    if (b == NULL)
+    if (a == NULL)
         return NULL;
-    b->size = size;
-    b->answer.struct_size = sizeof b->answer;
-    b->answer.status = (int32_t)status;
-    b->answer.http_status = http;
-    b->answer.revision = revision;
+    etag = (char *)(a + 1);
+    text = etag + ETAG_MAX;
+    a->struct_size = sizeof *a;
+    a->status = (int32_t)status;
+    a->http_status = http;
+    a->revision = revision;
     if (revision != 0) {
         snprintf(etag, ETAG_MAX, "\"%llu\"", (unsigned long long)revision);
-        b->answer.etag = etag;
+        a->etag = etag;
     }
     if (body != NULL) {
         memcpy(text, body, body_len);
-        b->answer.body = text;
-        b->answer.body_len = body_len;
-        b->answer.content_type = type;
+        a->body = text;
+        a->body_len = body_len;
+        a->content_type = type;
     }
-    return &b->answer;
+    return a;
 }
 
 void credstore_answer_free(const credstore_answer *answer)
 {
-    block *b;
-
-    if (answer == NULL || answer == &out_of_memory)
-        return;
-    b = (block *)((uintptr_t)answer - offsetof(block, answer));
-    cs_free_wiped(b, b->size);
+    if (answer != &out_of_memory)
+        credstore_free(answer);
 }
 
 static const credstore_answer *refuse(const cs_kind *kind, const credstore_error *error)
@@ -113,6 +105,8 @@ typedef struct visit {
     cs_names names;
     char tenant[CS_ID_MAX + 2], parent[CS_ID_MAX + 2], id[CS_ID_MAX + 2];
     char request_id[REQUEST_ID_MAX + 2];
+    credstore_page page;
+    char after[CURSOR_MAX + 2], before[CURSOR_MAX + 2];
     credstore_answer *answer;
 } visit;
 
@@ -236,25 +230,60 @@ static bool is_expand(credstore_slice name)
     return false;
 }
 
-/* expand[]=permissions, again or as a comma list. Other parameters are the host's. */
+/* expand[]=permissions, again or as a comma list. */
+static credstore_status take_expand(visit *v, credstore_slice value, credstore_error *err)
+{
+    do {
+        if (!is_text(next_piece(&value, ','), "permissions"))
+            return cs_fail(err, CREDSTORE_E_INVALID, "expand[]", "Only permissions expand");
+    } while (value.len > 0);
+    v->call.flags |= CREDSTORE_CALL_EXPAND_PERMISSIONS;
+    return CREDSTORE_OK;
+}
+
+static credstore_status take_limit(visit *v, credstore_slice value, credstore_error *err)
+{
+    v->page.limit = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        const unsigned digit = (unsigned)(unsigned char)value.ptr[i] - '0';
+
+        if (digit > 9 || value.len > DIGITS_MAX)
+            return cs_fail(err, CREDSTORE_E_INVALID, "limit", "A page has 1..100 items");
+        v->page.limit = v->page.limit * 10 + digit;
+    }
+    return CREDSTORE_OK;
+}
+
+static credstore_status take_parameter(visit *v, credstore_slice name, credstore_slice value,
+                                       credstore_error *err)
+{
+    const bool lists = v->request.verb == CREDSTORE_VERB_LIST;
+
+    if ((v->kind->flags & CS_EXPAND) != 0 && is_expand(name))
+        return take_expand(v, value, err);
+    if (lists && is_text(name, "limit"))
+        return take_limit(v, value, err);
+    if (lists && is_text(name, "after"))
+        v->page.after = text_of(value, v->after, CURSOR_MAX);
+    if (lists && is_text(name, "before"))
+        v->page.before = text_of(value, v->before, CURSOR_MAX);
+    return CREDSTORE_OK; /* other parameters are the host's */
+}
+
 static credstore_status take_query(visit *v, credstore_error *err)
 {
     credstore_slice rest = v->request.query;
+    credstore_status status = CREDSTORE_OK;
 
-    if ((v->kind->flags & CS_EXPAND) == 0)
-        return CREDSTORE_OK;
-    while (rest.len > 0) {
+    v->page.struct_size = sizeof v->page;
+    v->page.limit = CS_PAGE_DEFAULT;
+    while (rest.len > 0 && status == CREDSTORE_OK) {
         credstore_slice value = next_piece(&rest, '&');
+        const credstore_slice name = next_piece(&value, '=');
 
-        if (!is_expand(next_piece(&value, '=')))
-            continue;
-        do {
-            if (!is_text(next_piece(&value, ','), "permissions"))
-                return cs_fail(err, CREDSTORE_E_INVALID, "expand[]", "Only permissions expand");
-        } while (value.len > 0);
-        v->call.flags |= CREDSTORE_CALL_EXPAND_PERMISSIONS;
+        status = take_parameter(v, name, value, err);
     }
-    return CREDSTORE_OK;
+    return status;
 }
 
 /* ---- verbs ---- */
@@ -267,33 +296,67 @@ static uint64_t revision_of(const cs_kind *kind, const void *view)
     return revision;
 }
 
+/* answer NULL: memory was out. */
+static credstore_status set_answer(visit *v, credstore_answer *answer, credstore_error *err)
+{
+    credstore_answer_free(v->answer);
+    v->answer = answer;
+    if (answer == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    return CREDSTORE_OK;
+}
+
+/* Takes over the JSON text. */
+static credstore_status set_json(visit *v, uint32_t http, uint64_t revision, char *json, size_t len,
+                                 credstore_error *err)
+{
+    credstore_answer *answer =
+        json == NULL ? NULL
+                     : new_answer(CREDSTORE_OK, http, "application/json", revision, json, len);
+
+    cs_json_text_free(json, len);
+    return set_answer(v, answer, err);
+}
+
+static credstore_status render_page(void *arg, const void *page, credstore_error *err)
+{
+    visit *v = arg;
+    size_t len = 0;
+    char *json = cs_page_json(v->kind, page, &len);
+
+    return set_json(v, 200, 0, json, len, err);
+}
+
 /* Makes the whole answer; for a change, inside its transaction: after the commit nothing may fail.
  */
 static credstore_status render(void *arg, const void *view, credstore_error *err)
 {
     visit *v = arg;
     const uint64_t revision = revision_of(v->kind, view);
-    const bool fixed = v->request.verb == CREDSTORE_VERB_UPDATE && v->kind->update_body != NULL;
-    const uint32_t http = v->request.verb == CREDSTORE_VERB_CREATE ? 201 : 200;
+    const uint32_t verb = v->request.verb;
+    const char *fixed = v->kind->update_body;
     size_t len = 0;
-    char *json = NULL;
+    char *json;
 
-    credstore_answer_free(v->answer);
-    v->answer = NULL;
-    if (v->request.verb == CREDSTORE_VERB_GET && is_unchanged(v, revision)) {
-        v->answer = new_answer(CREDSTORE_OK, 304, NULL, revision, NULL, 0);
-    } else if (fixed) {
-        v->answer = new_answer(CREDSTORE_OK, http, "application/json", revision,
-                               v->kind->update_body, strlen(v->kind->update_body));
-    } else {
-        json = cs_view_json(v->kind, view, &len);
-        if (json != NULL)
-            v->answer = new_answer(CREDSTORE_OK, http, "application/json", revision, json, len);
-        cs_json_text_free(json, len);
-    }
-    if (v->answer == NULL)
-        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    return CREDSTORE_OK;
+    if (verb == CREDSTORE_VERB_GET && is_unchanged(v, revision))
+        return set_answer(v, new_answer(CREDSTORE_OK, 304, NULL, revision, NULL, 0), err);
+    if (verb == CREDSTORE_VERB_UPDATE && fixed != NULL)
+        return set_answer(
+            v, new_answer(CREDSTORE_OK, 200, "application/json", revision, fixed, strlen(fixed)),
+            err);
+    json = cs_view_json(v->kind, view, &len);
+    return set_json(v, verb == CREDSTORE_VERB_CREATE ? 201 : 200, revision, json, len, err);
+}
+
+static credstore_status list(credstore *store, visit *v, credstore_error *err)
+{
+    const cs_render to_answer = {render_page, v};
+    const void *page = NULL;
+    const credstore_status status =
+        cs_list(store, v->kind, &v->call, &v->names, &v->page, &to_answer, &page, err);
+
+    credstore_free(page);
+    return status;
 }
 
 static credstore_status get(credstore *store, visit *v, credstore_error *err)
@@ -306,8 +369,7 @@ static credstore_status get(credstore *store, visit *v, credstore_error *err)
     credstore_free(view);
     if (status != CREDSTORE_E_NOT_FOUND || (v->kind->flags & CS_GET_NULL) == 0)
         return status;
-    v->answer = new_answer(CREDSTORE_OK, 200, "application/json", 0, "null", 4);
-    return v->answer == NULL ? CREDSTORE_E_NO_MEMORY : CREDSTORE_OK;
+    return set_answer(v, new_answer(CREDSTORE_OK, 200, "application/json", 0, "null", 4), err);
 }
 
 static credstore_status change(credstore *store, visit *v, credstore_error *err)
@@ -333,15 +395,26 @@ static credstore_status change(credstore *store, visit *v, credstore_error *err)
     return status;
 }
 
+typedef struct verb_row {
+    cs_class cls;
+    credstore_status (*run)(credstore *store, visit *v, credstore_error *err);
+} verb_row;
+
+static const verb_row verbs[] = {
+    [CREDSTORE_VERB_GET] = {CS_READ, get},
+    [CREDSTORE_VERB_CREATE] = {CS_CHANGE, change},
+    [CREDSTORE_VERB_UPDATE] = {CS_CHANGE, change},
+    [CREDSTORE_VERB_LIST] = {CS_READ, list},
+};
+
 /* What the headers say, once the policy has let the actor in. */
 static credstore_status begin(credstore *store, visit *v, credstore_error *err)
 {
-    const bool reads = v->request.verb == CREDSTORE_VERB_GET;
+    const cs_class cls = verbs[v->request.verb].cls;
     cs_op op;
-    credstore_status status =
-        cs_op_begin(&op, store, v->kind, reads ? CS_READ : CS_CHANGE, &v->call, &v->names, err);
+    credstore_status status = cs_op_begin(&op, store, v->kind, cls, &v->call, &v->names, err);
 
-    if (status == CREDSTORE_OK && !reads)
+    if (status == CREDSTORE_OK && cls == CS_CHANGE)
         status = take_conditions(v, err);
     return status == CREDSTORE_OK ? take_query(v, err) : status;
 }
@@ -358,7 +431,7 @@ static credstore_status answer(credstore *store, const credstore_request *reques
     v->kind = cs_kind_find(v->request.kind);
     if (v->kind == NULL)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "kind", "There is no such kind");
-    if (v->request.verb < CREDSTORE_VERB_GET || v->request.verb > CREDSTORE_VERB_UPDATE)
+    if (v->request.verb >= sizeof verbs / sizeof *verbs || verbs[v->request.verb].run == NULL)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "verb", "There is no such verb");
     if (v->request.flags != 0)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "flags", "The request has an unknown flag");
@@ -372,7 +445,7 @@ static credstore_status answer(credstore *store, const credstore_request *reques
     status = begin(store, v, err);
     if (status != CREDSTORE_OK)
         return status;
-    return v->request.verb == CREDSTORE_VERB_GET ? get(store, v, err) : change(store, v, err);
+    return verbs[v->request.verb].run(store, v, err);
 }
 
 const credstore_answer *credstore_handle(credstore *store, const credstore_request *request)

@@ -49,13 +49,16 @@ static void add_u64(cs_key *key, uint64_t v)
     add(key, raw, sizeof raw);
 }
 
+static void add_id(cs_key *key, credstore_bytes id)
+{
+    add(key, id.ptr, id.len);
+    add_u8(key, 0);
+}
+
 static void add_locator(cs_key *key, uint8_t table, const cs_locator *at)
 {
-    start(key, table);
-    add_u8(key, at->kind);
-    add(key, at->scope, CS_SCOPE_LEN);
-    add(key, at->id.ptr, at->id.len);
-    add_u8(key, 0);
+    cs_key_list(key, table, at->kind, at->scope);
+    add_id(key, at->id);
 }
 
 void cs_key_meta(cs_key *key, bool sealed)
@@ -107,6 +110,19 @@ void cs_key_head(cs_key *key, uint16_t lane)
     start(key, CS_TABLE_LANE);
     add_u16(key, lane);
     add_u8(key, LANE_HEAD);
+}
+
+void cs_key_list(cs_key *key, uint8_t table, uint8_t kind, const uint8_t *scope)
+{
+    start(key, table);
+    add_u8(key, kind);
+    add(key, scope, CS_SCOPE_LEN);
+}
+
+void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at)
+{
+    cs_key_list(key, CS_TABLE_OWNER, at->kind, owner_mac);
+    add_id(key, at->id);
 }
 
 void cs_key_usage(cs_key *key, const cs_locator *at)

@@ -133,6 +133,10 @@ void cs_key_record(cs_key *key, const cs_locator *at);
 void cs_key_history(cs_key *key, const cs_locator *at, uint64_t revision);
 void cs_key_audit(cs_key *key, uint16_t lane, uint64_t seq);
 void cs_key_head(cs_key *key, uint16_t lane);
+/* Where a list's keys begin: of records with that scope, or of the index of that owner. */
+void cs_key_list(cs_key *key, uint8_t table, uint8_t kind, const uint8_t *scope);
+/* A record's entry in its owner's index. */
+void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at);
 void cs_key_usage(cs_key *key, const cs_locator *at);
 credstore_bytes cs_key_bytes(const cs_key *key);
 

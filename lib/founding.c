@@ -134,7 +134,7 @@ static credstore_status unwrap(cs_txn *txn, const credstore_key_source *source, 
     if (raw == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     cs_key_root(&from, 0);
-    status = cs_txn_scan(txn, &from, &to, SLOTS_MAX, note_slot, &all, err);
+    status = cs_txn_scan(txn, &from, &to, &(const cs_scan){false, SLOTS_MAX, note_slot, &all}, err);
     for (size_t i = 0; i < all.count && status == CREDSTORE_OK && !ours; i++)
         status = cs_root_unwrap(&store->sealer, source, all.number[i], all.value[i],
                                 cs_secret_bytes(raw), &rights, &ours, err);

@@ -15,6 +15,14 @@ cs_label cs_record_label(uint8_t role, const cs_locator *at, uint16_t field, uin
     return label;
 }
 
+cs_label cs_owner_label(const uint8_t *owner_mac, const cs_locator *at)
+{
+    cs_label label = cs_record_label(CS_ROLE_OWNER, at, 0, 0);
+
+    memcpy(label.at.scope, owner_mac, CS_SCOPE_LEN);
+    return label;
+}
+
 /* Opens and decodes one value. */
 static credstore_status open_value(const credstore *store, const cs_kind *kind,
                                    const cs_locator *at, credstore_bytes value, uint8_t role,
@@ -157,7 +165,8 @@ credstore_status cs_load_part(cs_txn *txn, const cs_kind *kind, const cs_locator
     if (status == CREDSTORE_OK && !search.found) {
         cs_key_history(&from, at, loaded->record.revision);
         cs_key_history(&to, at, UINT64_MAX);
-        status = cs_txn_scan(txn, &from, &to, 0, look_in_history, &search, err);
+        status =
+            cs_txn_scan(txn, &from, &to, &(const cs_scan){false, 0, look_in_history, &search}, err);
     }
     if (status != CREDSTORE_OK)
         return status;

@@ -33,6 +33,8 @@ credstore_status cs_load_usage(cs_txn *txn, const cs_kind *kind, const cs_locato
 credstore_status cs_put_usage(cs_txn *txn, const cs_locator *at, int64_t used,
                               credstore_error *err);
 
+/* The label of an index entry: bound to the owner as well. */
+cs_label cs_owner_label(const uint8_t *owner_mac, const cs_locator *at);
 cs_label cs_record_label(uint8_t role, const cs_locator *at, uint16_t field, uint64_t revision);
 
 #endif

@@ -86,19 +86,31 @@ static credstore_status check_path(const cs_op *op, credstore_error *err)
 
 /* Names of one owner cannot be guessed or taken by another: their place in the file is a keyed MAC
  * of the whole path. */
-static credstore_status set_scope(cs_op *op, credstore_error *err)
+static credstore_status path_mac(const cs_op *op, uint8_t domain, uint8_t out[32],
+                                 credstore_error *err)
 {
     const credstore *store = op->store;
     const uint8_t kind = op->kind->id;
     const credstore_bytes parts[] = {cs_bytes(&kind, 1), cs_bytes_of(op->tenant),
                                      cs_bytes_of(op->parent)};
+
+    return cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME), domain,
+                       parts, COUNT(parts), out, err);
+}
+
+credstore_status cs_op_owner(const cs_op *op, uint8_t out[32], credstore_error *err)
+{
+    return path_mac(op, CS_NAME_OWNER, out, err);
+}
+
+static credstore_status set_scope(cs_op *op, credstore_error *err)
+{
     uint8_t mac[32];
     credstore_status status;
 
     if (op->kind->scope == CS_SCOPE_STORE)
         return CREDSTORE_OK;
-    status = cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
-                         CS_NAME_SCOPE, parts, COUNT(parts), mac, err);
+    status = path_mac(op, CS_NAME_SCOPE, mac, err);
     if (status == CREDSTORE_OK)
         memcpy(op->at.scope, mac, CS_SCOPE_LEN);
     return status;

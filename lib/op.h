@@ -37,6 +37,9 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
 /* Checks an id and makes it the record's. */
 credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err);
 
+/* The owner's part of an index key: CS_SCOPE_LEN bytes of out. */
+credstore_status cs_op_owner(const cs_op *op, uint8_t out[32], credstore_error *err);
+
 /* True if a loaded record belongs to the operation's tenant and parent. */
 bool cs_op_owns(const cs_op *op, const cs_record *record);
 

@@ -124,17 +124,29 @@ credstore_status cs_txn_get(cs_txn *txn, const cs_key *key, credstore_bytes *val
     return engine_failed(store, result, "The engine could not read", err);
 }
 
-credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, uint32_t limit,
-                             cs_visit *visit, void *arg, credstore_error *err)
+credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, const cs_scan *scan,
+                             credstore_error *err)
 {
     const credstore *store = txn->store;
-    credstore_sink sink = {.txn = txn, .visit = visit, .arg = arg};
-    const int32_t result = store->storage->scan(store->storage_ctx, txn->handle, cs_key_bytes(from),
-                                                cs_key_bytes(to), 0, limit, &sink);
+    credstore_sink sink = {.txn = txn, .visit = scan->visit, .arg = scan->arg};
+    const int32_t result =
+        store->storage->scan(store->storage_ctx, txn->handle, cs_key_bytes(from), cs_key_bytes(to),
+                             scan->reverse, scan->limit, &sink);
 
     if (result == CREDSTORE_STORAGE_OK)
         return CREDSTORE_OK;
     return engine_failed(store, result, "The engine could not read", err);
+}
+
+credstore_status cs_txn_del(cs_txn *txn, const cs_key *key, credstore_error *err)
+{
+    const credstore *store = txn->store;
+    const int32_t result = store->storage->del(store->storage_ctx, txn->handle, cs_key_bytes(key));
+
+    txn->changed = true;
+    if (result == CREDSTORE_STORAGE_OK || result == CREDSTORE_STORAGE_NOT_FOUND)
+        return CREDSTORE_OK;
+    return engine_failed(store, result, "The engine could not delete", err);
 }
 
 credstore_status cs_txn_put(cs_txn *txn, const cs_key *key, const cs_buf *value,

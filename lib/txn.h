@@ -53,8 +53,15 @@ void cs_txn_end(cs_txn *txn);
 credstore_status cs_txn_get(cs_txn *txn, const cs_key *key, credstore_bytes *value, bool *found,
                             credstore_error *err);
 typedef bool cs_visit(void *arg, credstore_bytes key, credstore_bytes value); /* false = enough */
-credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, uint32_t limit,
-                             cs_visit *visit, void *arg, credstore_error *err);
+typedef struct cs_scan {
+    bool reverse;
+    uint32_t limit; /* 0 = all */
+    cs_visit *visit;
+    void *arg;
+} cs_scan;
+credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, const cs_scan *scan,
+                             credstore_error *err);
+credstore_status cs_txn_del(cs_txn *txn, const cs_key *key, credstore_error *err);
 credstore_status cs_txn_put(cs_txn *txn, const cs_key *key, const cs_buf *value,
                             credstore_error *err);
 

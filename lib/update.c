@@ -222,6 +222,24 @@ static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
     return status;
 }
 
+/* Kinds whose ids are unique in the store have their owner's list beside them. */
+static credstore_status put_owner(change *c, cs_txn *txn, credstore_error *err)
+{
+    uint8_t mac[32];
+    cs_label label;
+    cs_key key;
+    credstore_status status;
+
+    if (c->op.kind->scope != CS_SCOPE_STORE)
+        return CREDSTORE_OK;
+    status = cs_op_owner(&c->op, mac, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    label = cs_owner_label(mac, &c->op.at);
+    cs_key_owner(&key, mac, &c->op.at);
+    return cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
+}
+
 static credstore_status put_audit(change *c, cs_txn *txn, credstore_error *err)
 {
     const cs_kind *kind = c->op.kind;
@@ -279,6 +297,8 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
     if (status != CREDSTORE_OK || (c->old.found && c->settle.changed == 0))
         return status;
     status = cs_put_record(txn, &c->op.at, &c->settle, c->old.found ? &c->old : NULL, err);
+    if (status == CREDSTORE_OK && !c->old.found)
+        status = put_owner(c, txn, err);
     if (status == CREDSTORE_OK && !c->old.found && c->used != 0)
         status = cs_put_usage(txn, &c->op.at, c->used, err);
     return status == CREDSTORE_OK ? put_audit(c, txn, err) : status;

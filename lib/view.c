@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "block.h"
 #include "error.h"
 #include "policy.h"
 
@@ -182,7 +183,7 @@ credstore_status cs_view_build(const credstore *store, const cs_kind *kind, cons
     block b = {0};
 
     lay_out(&b, store, kind, record, last_used_at, grants_of);
-    b.base = cs_alloc(1, b.used);
+    b.base = cs_block_new(b.used);
     if (b.base == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     b.used = 0;
@@ -191,9 +192,4 @@ credstore_status cs_view_build(const credstore *store, const cs_kind *kind, cons
         kind->fill(record, b.base);
     *out = b.base;
     return CREDSTORE_OK;
-}
-
-void credstore_free(const void *view)
-{
-    cs_free((void *)(uintptr_t)view); /* const to its readers, not to the one who ends it */
 }

@@ -50,6 +50,21 @@ typedef struct credstore_api_key_origin {
     int64_t last_used_at;           /* 0 = never */
 } credstore_api_key_origin;
 
+/* credstore.h, lists. Free the page with credstore_free(); its items and views go with it. */
+typedef struct credstore_api_key_item {
+    const char *id;
+    const credstore_api_key *view; /* NULL: cannot be read, see status */
+    int32_t status;
+    uint32_t reserved;
+} credstore_api_key_item;
+
+typedef struct credstore_api_key_page {
+    uint32_t struct_size, has_next_page, has_prev_page, reserved;
+    const char *start_cursor, *end_cursor;
+    const credstore_api_key_item *items;
+    size_t count;
+} credstore_api_key_page;
+
 /* Creates the record. The patch must set description and permissions. origin may be NULL, out may
    be NULL. E_EXISTS: the id is taken. E_FORBIDDEN: also, a permission that the actor does not hold.
    E_FULL. */
@@ -70,6 +85,13 @@ CREDSTORE_API credstore_status credstore_api_key_update(credstore *store,
                                                         const credstore_api_key_patch *patch,
                                                         const credstore_api_key **out,
                                                         credstore_error *err);
+
+/* Lists the account's keys. page may be NULL: the first 20. E_INVALID: limit, cursor or filter.
+ * E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_api_key_list(credstore *store, const credstore_call *call,
+                                                      const credstore_page *page,
+                                                      const credstore_api_key_page **out,
+                                                      credstore_error *err);
 
 #ifdef __cplusplus
 }

@@ -47,6 +47,21 @@ typedef struct credstore_checkbook_origin {
     const char *client_id;          /* KSUID of the client; NULL = the same as id */
 } credstore_checkbook_origin;
 
+/* credstore.h, lists. Free the page with credstore_free(); its items and views go with it. */
+typedef struct credstore_checkbook_item {
+    const char *id;
+    const credstore_checkbook *view; /* NULL: cannot be read, see status */
+    int32_t status;
+    uint32_t reserved;
+} credstore_checkbook_item;
+
+typedef struct credstore_checkbook_page {
+    uint32_t struct_size, has_next_page, has_prev_page, reserved;
+    const char *start_cursor, *end_cursor;
+    const credstore_checkbook_item *items;
+    size_t count;
+} credstore_checkbook_page;
+
 /* Creates. The patch must set all but is_active (1). origin may be NULL, out may be NULL.
    E_EXISTS: the id is taken. E_FORBIDDEN, E_FULL. */
 CREDSTORE_API credstore_status credstore_checkbook_create(
@@ -72,6 +87,14 @@ CREDSTORE_API credstore_status credstore_checkbook_reveal(credstore *store,
                                                           const char *id, uint32_t field,
                                                           credstore_secret **out,
                                                           credstore_error *err);
+
+/* Lists the tenant's credentials. page may be NULL: the first 20. E_INVALID: limit, cursor or
+ * filter. E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_checkbook_list(credstore *store,
+                                                        const credstore_call *call,
+                                                        const credstore_page *page,
+                                                        const credstore_checkbook_page **out,
+                                                        credstore_error *err);
 
 #ifdef __cplusplus
 }

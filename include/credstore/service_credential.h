@@ -48,6 +48,21 @@ typedef struct credstore_service_credential_origin {
     int64_t last_used_at;           /* 0 = never */
 } credstore_service_credential_origin;
 
+/* credstore.h, lists. Free the page with credstore_free(); its items and views go with it. */
+typedef struct credstore_service_credential_item {
+    const char *id;
+    const credstore_service_credential *view; /* NULL: cannot be read, see status */
+    int32_t status;
+    uint32_t reserved;
+} credstore_service_credential_item;
+
+typedef struct credstore_service_credential_page {
+    uint32_t struct_size, has_next_page, has_prev_page, reserved;
+    const char *start_cursor, *end_cursor;
+    const credstore_service_credential_item *items;
+    size_t count;
+} credstore_service_credential_page;
+
 /* Creates. The patch must set the name. origin may be NULL, out may be NULL.
    E_EXISTS: the id is taken. E_FORBIDDEN, E_FULL. */
 CREDSTORE_API credstore_status credstore_service_credential_create(
@@ -69,6 +84,13 @@ CREDSTORE_API credstore_status credstore_service_credential_update(
     const char *service_account_id, const char *credential_id,
     const credstore_service_credential_patch *patch, const credstore_service_credential **out,
     credstore_error *err);
+
+/* Lists the credentials of a service account. page may be NULL: the first 20. E_INVALID: limit,
+ * cursor or filter. E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_service_credential_list(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const credstore_page *page,
+    const credstore_service_credential_page **out, credstore_error *err);
 
 #ifdef __cplusplus
 }

@@ -57,6 +57,21 @@ typedef struct credstore_stripe_origin {
     int64_t created_at, updated_at; /* 0 = now, and 0 = not yet changed */
 } credstore_stripe_origin;
 
+/* credstore.h, lists. Free the page with credstore_free(); its items and views go with it. */
+typedef struct credstore_stripe_item {
+    const char *id;
+    const credstore_stripe *view; /* NULL: cannot be read, see status */
+    int32_t status;
+    uint32_t reserved;
+} credstore_stripe_item;
+
+typedef struct credstore_stripe_page {
+    uint32_t struct_size, has_next_page, has_prev_page, reserved;
+    const char *start_cursor, *end_cursor;
+    const credstore_stripe_item *items;
+    size_t count;
+} credstore_stripe_page;
+
 /* Creates; an empty patch is allowed. origin may be NULL, out may be NULL.
    E_EXISTS: the project has one. E_FORBIDDEN, E_FULL. */
 CREDSTORE_API credstore_status credstore_stripe_create(credstore *store, const credstore_call *call,
@@ -87,6 +102,13 @@ CREDSTORE_API credstore_status credstore_stripe_reveal(credstore *store, const c
                                                        const char *project_id, uint32_t field,
                                                        credstore_secret **out,
                                                        credstore_error *err);
+
+/* Lists the tenant's configurations. page may be NULL: the first 20. E_INVALID: limit, cursor or
+ * filter. E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_stripe_list(credstore *store, const credstore_call *call,
+                                                     const credstore_page *page,
+                                                     const credstore_stripe_page **out,
+                                                     credstore_error *err);
 
 #ifdef __cplusplus
 }

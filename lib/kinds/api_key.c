@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "id.h"
+#include "list.h"
 #include "text.h"
 #include "update.h"
 #include "validate.h"
@@ -149,4 +150,13 @@ credstore_status credstore_api_key_update(credstore *store, const credstore_call
     const cs_request request = {.names = &names, .patch = patch};
 
     return cs_update(store, &cs_kind_api_key, call, &request, out, err);
+}
+
+credstore_status credstore_api_key_list(credstore *store, const credstore_call *call,
+                                        const credstore_page *page,
+                                        const credstore_api_key_page **out, credstore_error *err)
+{
+    const cs_names names = {0};
+
+    return cs_list(store, &cs_kind_api_key, call, &names, page, NULL, out, err);
 }

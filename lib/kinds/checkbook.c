@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "id.h"
+#include "list.h"
 #include "merge.h"
 #include "text.h"
 #include "update.h"
@@ -152,4 +153,14 @@ credstore_status credstore_checkbook_reveal(credstore *store, const credstore_ca
     const cs_names names = {.id = id};
 
     return cs_reveal(store, &cs_kind_checkbook, call, &names, field, out, err);
+}
+
+credstore_status credstore_checkbook_list(credstore *store, const credstore_call *call,
+                                          const credstore_page *page,
+                                          const credstore_checkbook_page **out,
+                                          credstore_error *err)
+{
+    const cs_names names = {0};
+
+    return cs_list(store, &cs_kind_checkbook, call, &names, page, NULL, out, err);
 }

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "id.h"
+#include "list.h"
 #include "merge.h"
 #include "text.h"
 #include "update.h"
@@ -154,4 +155,16 @@ credstore_status credstore_service_credential_update(credstore *store, const cre
     const cs_request request = {.names = &names, .patch = patch};
 
     return cs_update(store, &cs_kind_service_credential, call, &request, out, err);
+}
+
+credstore_status credstore_service_credential_list(credstore *store, const credstore_call *call,
+                                                   const char *organization_id,
+                                                   const char *service_account_id,
+                                                   const credstore_page *page,
+                                                   const credstore_service_credential_page **out,
+                                                   credstore_error *err)
+{
+    const cs_names names = {.tenant = organization_id, .parent = service_account_id};
+
+    return cs_list(store, &cs_kind_service_credential, call, &names, page, NULL, out, err);
 }

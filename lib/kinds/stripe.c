@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "id.h"
+#include "list.h"
 #include "merge.h"
 #include "text.h"
 #include "update.h"
@@ -301,4 +302,13 @@ credstore_status credstore_stripe_reveal(credstore *store, const credstore_call 
     const cs_names names = {.id = project_id};
 
     return cs_reveal(store, &cs_kind_stripe, call, &names, field, out, err);
+}
+
+credstore_status credstore_stripe_list(credstore *store, const credstore_call *call,
+                                       const credstore_page *page,
+                                       const credstore_stripe_page **out, credstore_error *err)
+{
+    const cs_names names = {0};
+
+    return cs_list(store, &cs_kind_stripe, call, &names, page, NULL, out, err);
 }

@@ -345,7 +345,8 @@ enum {
     CREDSTORE_VERB_GET = 1,
     CREDSTORE_VERB_CREATE = 2,
     CREDSTORE_VERB_UPDATE = 3, /* the document's PUT or PATCH */
-    CREDSTORE_VERB_LIST = 4    /* query: after, before, limit (default 20) */
+    CREDSTORE_VERB_LIST = 4,   /* query: after, before, limit (default 20) */
+    CREDSTORE_VERB_REMOVE = 5  /* 204 */
 };
 
 typedef struct credstore_slice {

@@ -395,16 +395,26 @@ static credstore_status change(credstore *store, visit *v, credstore_error *err)
     return status;
 }
 
+static credstore_status drop(credstore *store, visit *v, credstore_error *err)
+{
+    credstore_status status;
+
+    /* The answer first: after the commit nothing may fail. */
+    status = set_answer(v, new_answer(CREDSTORE_OK, 204, NULL, 0, NULL, 0), err);
+    if (status == CREDSTORE_OK)
+        status = cs_remove(store, v->kind, &v->call, &v->names, err);
+    return status;
+}
+
 typedef struct verb_row {
     cs_class cls;
     credstore_status (*run)(credstore *store, visit *v, credstore_error *err);
 } verb_row;
 
 static const verb_row verbs[] = {
-    [CREDSTORE_VERB_GET] = {CS_READ, get},
-    [CREDSTORE_VERB_CREATE] = {CS_CHANGE, change},
-    [CREDSTORE_VERB_UPDATE] = {CS_CHANGE, change},
-    [CREDSTORE_VERB_LIST] = {CS_READ, list},
+    [CREDSTORE_VERB_GET] = {CS_READ, get},         [CREDSTORE_VERB_CREATE] = {CS_CHANGE, change},
+    [CREDSTORE_VERB_UPDATE] = {CS_CHANGE, change}, [CREDSTORE_VERB_LIST] = {CS_READ, list},
+    [CREDSTORE_VERB_REMOVE] = {CS_CHANGE, drop},
 };
 
 /* What the headers say, once the policy has let the actor in. */

@@ -57,6 +57,7 @@ enum {
     CS_TLV_CREATED_AT = 0x0003,  /* i64 */
     CS_TLV_UPDATED_AT = 0x0004,  /* i64, absent = not yet changed */
     CS_TLV_INCARNATION = 0x0005, /* u64, random at creation */
+    CS_TLV_REMOVED_AT = 0x0006,  /* i64, of a tombstone */
     CS_TLV_FIELD = 0x0100,
     CS_TLV_CRITICAL = 0x8000 /* from here on: unknown means E_FORMAT */
 };
@@ -79,7 +80,8 @@ enum {
     CS_ACTION_STORE_CREATE = 1,
     CS_ACTION_CREATE = 2,
     CS_ACTION_UPDATE = 3,
-    CS_ACTION_CATALOGUE = 4
+    CS_ACTION_CATALOGUE = 4,
+    CS_ACTION_REMOVE = 5
 };
 
 /* First byte of each message that is authenticated under the NAME key. */

@@ -77,6 +77,7 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
     credstore_status status;
 
     out->found = false;
+    out->removed = false;
     out->is_history = false;
     cs_key_record(&key, at);
     status = cs_txn_get(txn, &key, &value, &found, err);
@@ -85,6 +86,12 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
     if (!found) {
         cs_store_decoy(txn->store);
         return CREDSTORE_OK;
+    }
+    if (cs_frame_role(value) == CS_ROLE_TOMBSTONE) {
+        status = open_value(txn->store, kind, at, value, CS_ROLE_TOMBSTONE, out, err);
+        out->removed = out->found;
+        out->found = false;
+        return status;
     }
     status = open_value(txn->store, kind, at, value, CS_ROLE_CURRENT, out, err);
     if (status != CREDSTORE_OK || revision == 0 || revision == out->record.revision)

@@ -11,6 +11,7 @@
 /* A record and the memory that it points into. Zero it to start. */
 typedef struct cs_loaded {
     bool found;
+    bool removed; /* not found, but it was here once: the record is its tombstone */
     bool is_history;
     cs_record record;
     cs_buf plain; /* the opened body; the parts lie in the transaction */

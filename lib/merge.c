@@ -99,6 +99,19 @@ credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_e
     return status;
 }
 
+void cs_merge_removal(cs_settle *settle)
+{
+    const cs_record *old = settle->old;
+
+    settle->role = CS_ROLE_TOMBSTONE;
+    for (size_t i = 0; i < settle->kind->field_count; i++)
+        if (old->values[i].present)
+            settle->changed |= UINT32_C(1) << i;
+    memset(settle->fresh.values, 0, sizeof settle->fresh.values);
+    settle->fresh.unknown_count = 0;
+    settle->fresh.removed_at = settle->now;
+}
+
 void cs_settle_number(cs_settle *settle, uint16_t field, bool present, int64_t number)
 {
     const size_t i = cs_field_index(settle->kind, field);

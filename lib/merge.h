@@ -12,6 +12,7 @@ enum { CS_MADE_MAX = 40, CS_SETTLE_RANDOM = 64 };
 /* A merge under way. Kinds see it in their settle(). */
 typedef struct cs_settle {
     const cs_kind *kind;
+    uint8_t role;         /* of the value that will be put: current or tombstone */
     const cs_record *old; /* NULL at creation */
     cs_record fresh;      /* points into old, the input and the texts below */
     const cs_inputs *inputs;
@@ -26,6 +27,9 @@ typedef struct cs_settle {
    random are given, fresh has the owner, parent and id. E_INVALID: a mask sent back, or the kind's
    own. */
 credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_error *err);
+
+/* Makes fresh the tombstone of old: whose it was and when, and nothing else. */
+void cs_merge_removal(cs_settle *settle);
 
 /* For settle(): sets a number and notes the change. */
 void cs_settle_number(cs_settle *settle, uint16_t field, bool present, int64_t number);

@@ -39,7 +39,7 @@ static credstore_status seal_current(cs_txn *txn, const cs_locator *at, cs_settl
                                      const cs_loaded *old, cs_buf *value, credstore_error *err)
 {
     const cs_kind *kind = settle->kind;
-    const cs_label label = cs_record_label(CS_ROLE_CURRENT, at, 0, settle->fresh.revision);
+    const cs_label label = cs_record_label(settle->role, at, 0, settle->fresh.revision);
     cs_buf parts = {0}, body = {0};
     uint16_t count = 0;
     credstore_status status = CREDSTORE_OK;
@@ -53,7 +53,7 @@ static credstore_status seal_current(cs_txn *txn, const cs_locator *at, cs_settl
     if (status != CREDSTORE_OK)
         goto cleanup;
     cs_record_encode(kind, &settle->fresh, &body);
-    cs_frame_begin(value, CS_ROLE_CURRENT, count, settle->fresh.revision);
+    cs_frame_begin(value, settle->role, count, settle->fresh.revision);
     if (body.failed || parts.failed)
         status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     else if (body.len > CS_BODY_MAX)

@@ -33,6 +33,11 @@ void cs_part_begin(cs_buf *out, uint16_t field, uint64_t revision)
     cs_buf_u64(out, revision);
 }
 
+uint8_t cs_frame_role(credstore_bytes value)
+{
+    return value.len < FRAME_HEAD ? 0 : ((const uint8_t *)value.ptr)[1];
+}
+
 credstore_status cs_frame_read(credstore_bytes value, uint8_t role, cs_frame *frame,
                                credstore_error *err)
 {
@@ -99,18 +104,19 @@ static bool read_field(const cs_field *field, credstore_bytes in, cs_value *valu
     }
 }
 
-static bool read_number(credstore_bytes in, uint64_t *out)
+static bool read_number(credstore_bytes in, int64_t *out)
 {
     if (in.len != 8)
         return false;
-    *out = cs_get_u64(in.ptr);
+    *out = (int64_t)cs_get_u64(in.ptr);
     return true;
 }
 
 /* The members that every record has. False: malformed. *known says whether id is one of them. */
 static bool read_common(uint16_t id, credstore_bytes in, cs_record *record, bool *known)
 {
-    uint64_t number = 0;
+    int64_t number = 0;
+    bool ok = true;
 
     *known = true;
     switch (id) {
@@ -121,17 +127,15 @@ static bool read_common(uint16_t id, credstore_bytes in, cs_record *record, bool
         record->parent = in;
         return true;
     case CS_TLV_CREATED_AT:
-        if (!read_number(in, &number))
-            return false;
-        record->created_at = (int64_t)number;
-        return true;
+        return read_number(in, &record->created_at);
     case CS_TLV_UPDATED_AT:
-        if (!read_number(in, &number))
-            return false;
-        record->updated_at = (int64_t)number;
-        return true;
+        return read_number(in, &record->updated_at);
+    case CS_TLV_REMOVED_AT:
+        return read_number(in, &record->removed_at);
     case CS_TLV_INCARNATION:
-        return read_number(in, &record->incarnation);
+        ok = read_number(in, &number);
+        record->incarnation = (uint64_t)number;
+        return ok;
     default:
         *known = false;
         return true;
@@ -261,6 +265,8 @@ void cs_record_encode(const cs_kind *kind, const cs_record *record, cs_buf *out)
     if (record->updated_at != 0)
         put_number(out, CS_TLV_UPDATED_AT, (uint64_t)record->updated_at);
     put_number(out, CS_TLV_INCARNATION, record->incarnation);
+    if (record->removed_at != 0)
+        put_number(out, CS_TLV_REMOVED_AT, (uint64_t)record->removed_at);
     for (size_t i = 0; i < kind->field_count; i++)
         if (record->values[i].present)
             put_field(out, &kind->fields[i], &record->values[i]);

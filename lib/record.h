@@ -33,7 +33,7 @@ typedef struct cs_part {
 
 typedef struct cs_record {
     uint64_t revision, incarnation;
-    int64_t created_at, updated_at;
+    int64_t created_at, updated_at, removed_at; /* removed_at: of a tombstone, else 0 */
     credstore_bytes owner, parent, id;
     cs_value values[CS_FIELDS_MAX]; /* as the kind's fields */
     cs_part parts[CS_FIELDS_MAX];
@@ -50,6 +50,10 @@ typedef struct cs_frame {
     cs_part parts[CS_FIELDS_MAX];
     size_t part_count;
 } cs_frame;
+
+/* The role that a value claims; opening it under that role is the proof. 0: too short to have one.
+ */
+uint8_t cs_frame_role(credstore_bytes value);
 
 credstore_status cs_frame_read(credstore_bytes value, uint8_t role, cs_frame *frame,
                                credstore_error *err);

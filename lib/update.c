@@ -25,7 +25,7 @@ typedef struct change {
     cs_op op;
     cs_inputs inputs;
     const cs_render *render;
-    bool create;     /* the verb */
+    uint8_t action;  /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
     seen before;     /* the pre-read */
     bool start_over; /* the record is not the one that was judged */
     bool had_id;
@@ -36,9 +36,14 @@ typedef struct change {
     void *view;
 } change;
 
+static bool creates(const change *c)
+{
+    return c->action == CS_ACTION_CREATE;
+}
+
 static bool may_create(const change *c)
 {
-    return c->create || (c->op.kind->flags & CS_UPSERT) != 0;
+    return creates(c) || (c->action == CS_ACTION_UPDATE && (c->op.kind->flags & CS_UPSERT) != 0);
 }
 
 /* ---- steps ---- */
@@ -57,7 +62,7 @@ static credstore_status check_revision(const change *c, const cs_loaded *now, cr
     if (expected != 0 && expected < CREDSTORE_MUST_BE_NEW &&
         (!now->found || now->record.revision != expected))
         return cs_fail(err, CREDSTORE_E_REVISION, NULL, "The record is at another revision");
-    if (c->create && now->found)
+    if (creates(c) && now->found)
         return cs_fail(err, CREDSTORE_E_EXISTS, field, "The id is taken");
     return CREDSTORE_OK;
 }
@@ -71,10 +76,13 @@ static credstore_status load(change *c, cs_txn *txn, cs_loaded *out, credstore_e
     if (c->op.at.id.len == 0)
         return CREDSTORE_OK;
     status = cs_load(txn, c->op.kind, &c->op.at, 0, out, err);
+    if (status == CREDSTORE_OK && out->removed && may_create(c))
+        return cs_fail(err, CREDSTORE_E_EXISTS, c->op.kind->id_name,
+                       "The id was removed, and ids are not used again");
     if (status != CREDSTORE_OK || !out->found || cs_op_owns(&c->op, &out->record))
         return status;
     out->found = false;
-    if (c->create)
+    if (creates(c))
         return cs_fail(err, CREDSTORE_E_EXISTS, c->op.kind->id_name, "The id is taken");
     return status;
 }
@@ -172,45 +180,75 @@ static credstore_status begin_record(change *c, cs_txn *txn, credstore_error *er
     return CREDSTORE_OK;
 }
 
-static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
+/* What the merge starts from. */
+static credstore_status begin_merge(change *c, cs_txn *txn, credstore_error *err)
 {
-    const cs_kind *kind = c->op.kind;
     cs_settle *settle = &c->settle;
-    credstore_status status = CREDSTORE_OK;
-    size_t p;
+    credstore_status status;
 
     memset(settle, 0, sizeof *settle);
-    settle->kind = kind;
+    settle->kind = c->op.kind;
+    settle->role = CS_ROLE_CURRENT;
     settle->inputs = &c->inputs;
     settle->now = txn->now;
     if (c->old.found) {
         settle->old = &c->old.record;
         settle->fresh = c->old.record;
         settle->fresh.revision++;
-    } else {
-        status = begin_record(c, txn, err);
-        settle->now =
-            settle->fresh.updated_at == 0 ? settle->fresh.created_at : settle->fresh.updated_at;
+        return CREDSTORE_OK;
     }
-    if (status == CREDSTORE_OK)
-        status = cs_merge(c->op.store, settle, err);
+    status = begin_record(c, txn, err);
+    settle->now =
+        settle->fresh.updated_at == 0 ? settle->fresh.created_at : settle->fresh.updated_at;
+    return status;
+}
+
+/* Nobody grants what he does not hold. */
+static credstore_status check_grants(const change *c, credstore_error *err)
+{
+    const cs_kind *kind = c->op.kind;
+    const size_t p = cs_field_index(kind, kind->permissions_field);
+    const uint8_t *before = c->old.found ? c->old.record.values[p].bytes.ptr : NULL;
+
+    if (kind->permissions_field == 0 || (c->settle.changed >> p & 1) == 0)
+        return CREDSTORE_OK;
+    return cs_policy_grants(&c->actor, before, c->settle.fresh.values[p].bytes.ptr,
+                            kind->fields[p].name, err);
+}
+
+static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
+{
+    cs_settle *settle = &c->settle;
+    credstore_status status = begin_merge(c, txn, err);
+
+    if (status != CREDSTORE_OK)
+        return status;
+    if (c->action == CS_ACTION_REMOVE) {
+        cs_merge_removal(settle);
+        return status;
+    }
+    status = cs_merge(c->op.store, settle, err);
     if (status != CREDSTORE_OK)
         return status;
     if (c->old.found && settle->changed == 0)
         settle->fresh.revision--;
     else if (c->old.found && settle->fresh.updated_at < txn->now)
         settle->fresh.updated_at = txn->now;
-    p = cs_field_index(kind, kind->permissions_field);
-    if (kind->permissions_field == 0 || (settle->changed >> p & 1) == 0)
-        return status;
-    return cs_policy_grants(&c->actor, c->old.found ? c->old.record.values[p].bytes.ptr : NULL,
-                            settle->fresh.values[p].bytes.ptr, kind->fields[p].name, err);
+    return check_grants(c, err);
+}
+
+/* The same again is no change. */
+static bool is_no_change(const change *c)
+{
+    return c->action == CS_ACTION_UPDATE && c->old.found && c->settle.changed == 0;
 }
 
 static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
 {
     credstore_status status = CREDSTORE_OK;
 
+    if (c->action == CS_ACTION_REMOVE)
+        return status;
     c->used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
     if (c->old.found)
         status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->used, err);
@@ -223,7 +261,7 @@ static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
 }
 
 /* Kinds whose ids are unique in the store have their owner's list beside them. */
-static credstore_status put_owner(change *c, cs_txn *txn, credstore_error *err)
+static credstore_status change_owner(change *c, cs_txn *txn, credstore_error *err)
 {
     uint8_t mac[32];
     cs_label label;
@@ -237,7 +275,27 @@ static credstore_status put_owner(change *c, cs_txn *txn, credstore_error *err)
         return status;
     label = cs_owner_label(mac, &c->op.at);
     cs_key_owner(&key, mac, &c->op.at);
-    return cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
+    return c->action == CS_ACTION_REMOVE
+               ? cs_txn_del(txn, &key, err)
+               : cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
+}
+
+/* What lies beside the record comes and goes with it. */
+static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
+{
+    const bool removed = c->action == CS_ACTION_REMOVE;
+    cs_key usage;
+    credstore_status status = CREDSTORE_OK;
+
+    if (!removed && c->old.found)
+        return status;
+    status = change_owner(c, txn, err);
+    cs_key_usage(&usage, &c->op.at);
+    if (status == CREDSTORE_OK && removed && (c->op.kind->flags & CS_HAS_USAGE) != 0)
+        return cs_txn_del(txn, &usage, err);
+    if (status == CREDSTORE_OK && !removed && c->used != 0)
+        return cs_put_usage(txn, &c->op.at, c->used, err);
+    return status;
 }
 
 static credstore_status put_audit(change *c, cs_txn *txn, credstore_error *err)
@@ -245,7 +303,7 @@ static credstore_status put_audit(change *c, cs_txn *txn, credstore_error *err)
     const cs_kind *kind = c->op.kind;
     uint16_t changed[CS_FIELDS_MAX];
     cs_audit_entry entry = {
-        .action = c->old.found ? CS_ACTION_UPDATE : CS_ACTION_CREATE,
+        .action = c->old.found ? c->action : CS_ACTION_CREATE,
         .kind = kind->id,
         .actor_type = c->op.actor.type,
         .actor = cs_bytes_of(c->op.actor.id),
@@ -294,13 +352,11 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = merge(c, txn, err);
     if (status == CREDSTORE_OK)
         status = build_view(c, txn, err);
-    if (status != CREDSTORE_OK || (c->old.found && c->settle.changed == 0))
+    if (status != CREDSTORE_OK || is_no_change(c))
         return status;
     status = cs_put_record(txn, &c->op.at, &c->settle, c->old.found ? &c->old : NULL, err);
-    if (status == CREDSTORE_OK && !c->old.found)
-        status = put_owner(c, txn, err);
-    if (status == CREDSTORE_OK && !c->old.found && c->used != 0)
-        status = cs_put_usage(txn, &c->op.at, c->used, err);
+    if (status == CREDSTORE_OK)
+        status = put_beside(c, txn, err);
     return status == CREDSTORE_OK ? put_audit(c, txn, err) : status;
 }
 
@@ -312,14 +368,14 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
     credstore_status status =
         cs_op_begin(&c->op, store, kind, CS_CHANGE, call, request->names, err);
 
-    if (status == CREDSTORE_OK)
-        status = cs_inputs_take(store, kind, request->patch, request->origin, c->create, &c->inputs,
-                                err);
-    if (status == CREDSTORE_OK && c->create && cs_origin_id(kind, &c->inputs) != NULL)
+    if (status == CREDSTORE_OK && c->action != CS_ACTION_REMOVE)
+        status = cs_inputs_take(store, kind, request->patch, request->origin, creates(c),
+                                &c->inputs, err);
+    if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
         status = cs_op_set_id(&c->op, cs_origin_id(kind, &c->inputs), err);
     work.wait_ms = c->op.call.wait_ms;
     c->had_id = c->op.at.id.len > 0;
-    if (status == CREDSTORE_OK && !c->had_id && !c->create)
+    if (status == CREDSTORE_OK && !c->had_id && !creates(c))
         status = cs_op_set_id(&c->op, NULL, err);
     for (int tries = 0; status == CREDSTORE_OK && tries < START_OVER_MAX; tries++) {
         status = pre_read(c, err);
@@ -338,7 +394,8 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
 }
 
 static credstore_status run(credstore *store, const cs_kind *kind, const credstore_call *call,
-                            const cs_request *request, bool create, void *out, credstore_error *err)
+                            const cs_request *request, uint8_t action, void *out,
+                            credstore_error *err)
 {
     change *c;
     credstore_status status;
@@ -349,7 +406,7 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
     c = cs_alloc(1, sizeof *c); /* some 10 KB: too much for a small thread's stack */
     if (c == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    c->create = create;
+    c->action = action;
     c->render = request->render;
     status = change_record(c, store, kind, call, request, err);
     cs_loaded_free(&c->old);
@@ -364,11 +421,19 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
 credstore_status cs_create(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_request *request, void *out, credstore_error *err)
 {
-    return run(store, kind, call, request, true, out, err);
+    return run(store, kind, call, request, CS_ACTION_CREATE, out, err);
 }
 
 credstore_status cs_update(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_request *request, void *out, credstore_error *err)
 {
-    return run(store, kind, call, request, false, out, err);
+    return run(store, kind, call, request, CS_ACTION_UPDATE, out, err);
+}
+
+credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_names *names, credstore_error *err)
+{
+    const cs_request request = {.names = names};
+
+    return run(store, kind, call, &request, CS_ACTION_REMOVE, NULL, err);
 }

@@ -19,5 +19,8 @@ credstore_status cs_create(credstore *store, const cs_kind *kind, const credstor
                            const cs_request *request, void *out, credstore_error *err);
 credstore_status cs_update(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_request *request, void *out, credstore_error *err);
+/* Leaves a tombstone: the id is never used again. */
+credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_names *names, credstore_error *err);
 
 #endif

@@ -93,6 +93,13 @@ CREDSTORE_API credstore_status credstore_api_key_list(credstore *store, const cr
                                                       const credstore_api_key_page **out,
                                                       credstore_error *err);
 
+/* Removes the key: from the moment that this returns it is absent everywhere. The id is never used
+   again, and its secrets go when its history does. E_NOT_FOUND, E_FORBIDDEN, E_REVISION,
+   E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_api_key_remove(credstore *store,
+                                                        const credstore_call *call, const char *id,
+                                                        credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

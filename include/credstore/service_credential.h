@@ -92,6 +92,13 @@ CREDSTORE_API credstore_status credstore_service_credential_list(
     const char *service_account_id, const credstore_page *page,
     const credstore_service_credential_page **out, credstore_error *err);
 
+/* Removes the credential: from the moment that this returns it is absent everywhere. The id is
+   never used again, and its secrets go when its history does. E_NOT_FOUND, E_FORBIDDEN, E_REVISION,
+   E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_service_credential_remove(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id, credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -110,6 +110,13 @@ CREDSTORE_API credstore_status credstore_stripe_list(credstore *store, const cre
                                                      const credstore_stripe_page **out,
                                                      credstore_error *err);
 
+/* Removes the configuration: from the moment that this returns it is absent everywhere. The id is
+   never used again, and its secrets go when its history does. E_NOT_FOUND, E_FORBIDDEN, E_REVISION,
+   E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_stripe_remove(credstore *store, const credstore_call *call,
+                                                       const char *project_id,
+                                                       credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

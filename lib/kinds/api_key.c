@@ -160,3 +160,11 @@ credstore_status credstore_api_key_list(credstore *store, const credstore_call *
 
     return cs_list(store, &cs_kind_api_key, call, &names, page, NULL, out, err);
 }
+
+credstore_status credstore_api_key_remove(credstore *store, const credstore_call *call,
+                                          const char *id, credstore_error *err)
+{
+    const cs_names names = {.id = id};
+
+    return cs_remove(store, &cs_kind_api_key, call, &names, err);
+}

@@ -164,3 +164,11 @@ credstore_status credstore_checkbook_list(credstore *store, const credstore_call
 
     return cs_list(store, &cs_kind_checkbook, call, &names, page, NULL, out, err);
 }
+
+credstore_status credstore_checkbook_remove(credstore *store, const credstore_call *call,
+                                            const char *id, credstore_error *err)
+{
+    const cs_names names = {.id = id};
+
+    return cs_remove(store, &cs_kind_checkbook, call, &names, err);
+}

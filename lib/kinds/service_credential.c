@@ -168,3 +168,14 @@ credstore_status credstore_service_credential_list(credstore *store, const creds
 
     return cs_list(store, &cs_kind_service_credential, call, &names, page, NULL, out, err);
 }
+
+credstore_status credstore_service_credential_remove(credstore *store, const credstore_call *call,
+                                                     const char *organization_id,
+                                                     const char *service_account_id,
+                                                     const char *credential_id,
+                                                     credstore_error *err)
+{
+    const cs_names names = {organization_id, service_account_id, credential_id};
+
+    return cs_remove(store, &cs_kind_service_credential, call, &names, err);
+}

@@ -312,3 +312,11 @@ credstore_status credstore_stripe_list(credstore *store, const credstore_call *c
 
     return cs_list(store, &cs_kind_stripe, call, &names, page, NULL, out, err);
 }
+
+credstore_status credstore_stripe_remove(credstore *store, const credstore_call *call,
+                                         const char *project_id, credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+
+    return cs_remove(store, &cs_kind_stripe, call, &names, err);
+}

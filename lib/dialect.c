@@ -270,11 +270,13 @@ static void show_view(cs_json_writer *writer, const cs_kind *kind, const void *v
         show_member(writer, &kind->members[i], view);
 }
 
-char *cs_view_json(const cs_kind *kind, const void *view, size_t *len)
+char *cs_view_json(const cs_kind *kind, const void *view, const char *token, size_t *len)
 {
     cs_json_writer *writer = cs_json_writer_new();
 
     show_view(writer, kind, view);
+    if (token != NULL)
+        cs_json_write_text(writer, kind->token.member, token);
     return cs_json_writer_finish(writer, len);
 }
 

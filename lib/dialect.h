@@ -34,9 +34,9 @@ void cs_body_free(cs_body *body);
 /* Gives an error that names a member the place of its value. */
 void cs_body_place(const cs_kind *kind, const cs_body *body, credstore_error *err);
 
-/* The view in the document's JSON, and an error in the kind's (kind may be NULL). Free with
-   cs_json_text_free(). NULL when memory is out. */
-char *cs_view_json(const cs_kind *kind, const void *view, size_t *len);
+/* The view in the document's JSON (with a token that was issued, else NULL), and an error in the
+   kind's (kind may be NULL). Free with cs_json_text_free(). NULL when memory is out. */
+char *cs_view_json(const cs_kind *kind, const void *view, const char *token, size_t *len);
 char *cs_page_json(const cs_kind *kind, const cs_page *page, size_t *len);
 char *cs_error_json(const cs_kind *kind, const credstore_error *error, size_t *len);
 const char *cs_error_type(const cs_kind *kind); /* content type of the above */

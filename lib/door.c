@@ -107,6 +107,7 @@ typedef struct visit {
     char request_id[REQUEST_ID_MAX + 2];
     credstore_page page;
     char after[CURSOR_MAX + 2], before[CURSOR_MAX + 2];
+    credstore_secret *token; /* issued, to be shown once */
     credstore_answer *answer;
 } visit;
 
@@ -344,7 +345,8 @@ static credstore_status render(void *arg, const void *view, credstore_error *err
         return set_answer(
             v, new_answer(CREDSTORE_OK, 200, "application/json", revision, fixed, strlen(fixed)),
             err);
-    json = cs_view_json(v->kind, view, &len);
+    json =
+        cs_view_json(v->kind, view, v->token == NULL ? NULL : credstore_secret_ptr(v->token), &len);
     return set_json(v, verb == CREDSTORE_VERB_CREATE ? 201 : 200, revision, json, len, err);
 }
 
@@ -372,6 +374,14 @@ static credstore_status get(credstore *store, visit *v, credstore_error *err)
     return set_answer(v, new_answer(CREDSTORE_OK, 200, "application/json", 0, "null", 4), err);
 }
 
+/* A creation that brings no id, of a kind that issues tokens, issues one. It stands in this one
+ * answer. */
+static bool issues(const visit *v)
+{
+    return v->request.verb == CREDSTORE_VERB_CREATE && v->kind->token.digest != 0 &&
+           v->names.id == NULL;
+}
+
 static credstore_status change(credstore *store, visit *v, credstore_error *err)
 {
     const bool create = v->request.verb == CREDSTORE_VERB_CREATE;
@@ -379,7 +389,8 @@ static credstore_status change(credstore *store, visit *v, credstore_error *err)
     const cs_render to_answer = {render, v};
     cs_names names = v->names;
     cs_body body = {0};
-    cs_request request = {.names = &names, .render = &to_answer};
+    const cs_token_wish wish = {.out = &v->token};
+    cs_request request = {.names = &names, .render = &to_answer, .token = issues(v) ? &wish : NULL};
     credstore_status status;
 
     if (id_in_origin)
@@ -392,6 +403,8 @@ static credstore_status change(credstore *store, visit *v, credstore_error *err)
         cs_body_place(v->kind, &body, err);
     }
     cs_body_free(&body);
+    credstore_secret_free(v->token);
+    v->token = NULL;
     return status;
 }
 

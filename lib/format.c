@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "id.h"
 #include "mem.h"
 
 /* Behind a record's id: ids hold no NUL, so this keeps a record and its history together and apart
@@ -128,6 +129,18 @@ void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at)
 void cs_key_usage(cs_key *key, const cs_locator *at)
 {
     add_locator(key, CS_TABLE_USAGE, at);
+}
+
+void cs_key_token(cs_key *key, const char *ksuid)
+{
+    start(key, CS_TABLE_TOKEN);
+    add(key, ksuid, CS_KSUID_LEN);
+}
+
+void cs_key_digest(cs_key *key, const uint8_t *mac)
+{
+    start(key, CS_TABLE_DIGEST);
+    add(key, mac, CS_SCOPE_LEN);
 }
 
 credstore_bytes cs_key_bytes(const cs_key *key)

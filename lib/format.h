@@ -27,7 +27,8 @@ enum {
     CS_TABLE_USAGE = 0x40,       /* last used */
     CS_TABLE_ALIAS = 0x50,       /* organization labels */
     CS_TABLE_FINGERPRINT = 0x51, /* leak lookup */
-    CS_TABLE_DIGEST = 0x52       /* imported tokens */
+    CS_TABLE_DIGEST = 0x52,      /* imported tokens */
+    CS_TABLE_TOKEN = 0x53        /* issued tokens of records whose id is not in the token */
 };
 
 /* What a sealed box is for: part of its associated data. */
@@ -47,7 +48,8 @@ enum {
     CS_ROLE_ALIAS = 13,
     CS_ROLE_OWNER = 14,
     CS_ROLE_FINGERPRINT = 15,
-    CS_ROLE_DIGEST = 16
+    CS_ROLE_DIGEST = 16,
+    CS_ROLE_TOKEN = 17
 };
 
 /* Members of a sealed body. A kind's own fields are CS_TLV_FIELD + field id. */
@@ -81,7 +83,8 @@ enum {
     CS_ACTION_CREATE = 2,
     CS_ACTION_UPDATE = 3,
     CS_ACTION_CATALOGUE = 4,
-    CS_ACTION_REMOVE = 5
+    CS_ACTION_REMOVE = 5,
+    CS_ACTION_ROLL = 6
 };
 
 /* First byte of each message that is authenticated under the NAME key. */
@@ -108,6 +111,7 @@ enum {
     CS_TAG_LEN = 16,
     CS_DATA_KEY_LEN = 32,
     CS_CHAIN_LEN = 32,
+    CS_DIGEST_LEN = 32,
     CS_ID_MAX = 255,
     CS_KEY_MAX = 511,
     CS_VALUE_MAX = 128 * 1024 /* no record comes near; a longer one is not ours */
@@ -140,6 +144,8 @@ void cs_key_list(cs_key *key, uint8_t table, uint8_t kind, const uint8_t *scope)
 /* A record's entry in its owner's index. */
 void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at);
 void cs_key_usage(cs_key *key, const cs_locator *at);
+void cs_key_token(cs_key *key, const char *ksuid);
+void cs_key_digest(cs_key *key, const uint8_t *mac);
 credstore_bytes cs_key_bytes(const cs_key *key);
 
 #endif

@@ -17,11 +17,12 @@
 /* ---- fields ---- */
 
 typedef enum cs_type {
-    CS_TEXT,       /* patch: credstore_text; view: const char * */
-    CS_SECRET,     /* patch: credstore_secret_text; view: never, but for what follows below */
-    CS_FLAG,       /* patch: credstore_flag; view: uint32_t */
-    CS_TIME,       /* patch: credstore_time; view: int64_t */
-    CS_PERMISSIONS /* patch: credstore_strings; view: const char *const * */
+    CS_TEXT,        /* patch: credstore_text; view: const char * */
+    CS_SECRET,      /* patch: credstore_secret_text; view: never, but for what follows below */
+    CS_FLAG,        /* patch: credstore_flag; view: uint32_t */
+    CS_TIME,        /* patch: credstore_time; view: int64_t */
+    CS_PERMISSIONS, /* patch: credstore_strings; view: const char *const * */
+    CS_DIGEST       /* origin: const uint8_t * to 32 bytes; view: never */
 } cs_type;
 
 enum {                        /* flags of a field */
@@ -32,7 +33,8 @@ enum {                        /* flags of a field */
        CS_FROM_ORIGIN = 16,   /* not in the patch: a const char * of the origin */
        CS_EMPTY_IS_NULL = 32, /* in JSON, "" means null */
        CS_FUTURE = 64,        /* a time that must lie in the future when it is set */
-       CS_IN_CREATE = 128     /* with CS_FROM_ORIGIN: a member of the creation's body as well */
+       CS_IN_CREATE = 128,    /* with CS_FROM_ORIGIN: a member of the creation's body as well */
+       CS_OUTLIVES = 256      /* kept in the tombstone */
 };
 
 typedef struct cs_rules { /* what a check may look at beside the value */
@@ -43,7 +45,8 @@ typedef struct cs_rules { /* what a check may look at beside the value */
 typedef struct cs_field {
     const char *name; /* JSON member */
     uint16_t id;      /* stable: on disk, and the public constant */
-    uint8_t type, flags;
+    uint8_t type;
+    uint16_t flags;
     uint16_t in;     /* offset of the slot in the patch, or of the pointer in the origin */
     uint16_t view;   /* offset in the view; 0 = not shown in clear */
     uint16_t count;  /* CS_PERMISSIONS: offset of the count */
@@ -118,6 +121,18 @@ typedef struct cs_shared_at {
     uint16_t grants, grant_count;
 } cs_shared_at;
 
+/* Issued tokens: which fields of the record hold what. All INTERNAL; digest 0 = the kind issues
+ * none. */
+typedef struct cs_token_at {
+    uint16_t digest, previous,
+        previous_until; /* SHA-256, its predecessor in grace, and until when */
+    uint16_t prefix, last_four;
+    uint16_t id;        /* the token's own KSUID; 0 = the record's id is in the token */
+    uint8_t actor_type; /* whom a verified token speaks for */
+    const char *member; /* JSON member that shows the token once */
+    const char *fallback_prefix;
+} cs_token_at;
+
 typedef enum cs_scope { CS_SCOPE_STORE, CS_SCOPE_OWNER } cs_scope;
 
 struct cs_record; /* record.h */
@@ -137,6 +152,7 @@ typedef struct cs_kind {
     size_t member_count;
     uint16_t patch_size;
     cs_shared_at view, origin;
+    cs_token_at token;
     uint16_t expires_field, permissions_field; /* of an actor's record: fields by id */
     cs_rule rules[CS_CLASSES];
     bool (*id_valid)(const char *ptr, size_t len);

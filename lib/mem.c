@@ -111,6 +111,14 @@ uint64_t cs_get_u64(const uint8_t *p)
     return (uint64_t)cs_get_u32(p) << 32 | cs_get_u32(p + 4);
 }
 
+static void release(const cs_buf *buf)
+{
+    if (buf->lent)
+        cs_wipe(buf->ptr, buf->len);
+    else
+        cs_free_wiped(buf->ptr, buf->cap);
+}
+
 /* Makes room for more bytes. The old block is wiped: it may hold what was typed as a secret. */
 static bool grow(cs_buf *buf, size_t more)
 {
@@ -129,9 +137,10 @@ static bool grow(cs_buf *buf, size_t more)
         return false;
     if (buf->len > 0)
         memcpy(ptr, buf->ptr, buf->len);
-    cs_free_wiped(buf->ptr, buf->cap);
+    release(buf);
     buf->ptr = ptr;
     buf->cap = cap;
+    buf->lent = false;
     return true;
 }
 
@@ -187,9 +196,8 @@ void cs_buf_u64(cs_buf *buf, uint64_t v)
 
 void cs_buf_free(cs_buf *buf)
 {
-    cs_free_wiped(buf->ptr, buf->cap);
-    buf->ptr = NULL;
-    buf->len = 0;
-    buf->cap = 0;
-    buf->failed = false;
+    const cs_buf empty = {0};
+
+    release(buf);
+    *buf = empty;
 }

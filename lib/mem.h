@@ -41,6 +41,7 @@ typedef struct cs_buf {
     uint8_t *ptr;
     size_t len, cap;
     bool failed; /* memory was out: all later appends do nothing */
+    bool lent;   /* ptr is another's: wiped, not freed */
 } cs_buf;
 void cs_buf_add(cs_buf *buf, const void *ptr, size_t len);
 /* Room for len more bytes, to be filled by the caller; NULL when memory is out. */

@@ -104,10 +104,12 @@ void cs_merge_removal(cs_settle *settle)
     const cs_record *old = settle->old;
 
     settle->role = CS_ROLE_TOMBSTONE;
-    for (size_t i = 0; i < settle->kind->field_count; i++)
-        if (old->values[i].present)
-            settle->changed |= UINT32_C(1) << i;
-    memset(settle->fresh.values, 0, sizeof settle->fresh.values);
+    for (size_t i = 0; i < settle->kind->field_count; i++) {
+        if (!old->values[i].present || (settle->kind->fields[i].flags & CS_OUTLIVES) != 0)
+            continue;
+        settle->changed |= UINT32_C(1) << i;
+        memset(&settle->fresh.values[i], 0, sizeof settle->fresh.values[i]);
+    }
     settle->fresh.unknown_count = 0;
     settle->fresh.removed_at = settle->now;
 }
@@ -123,6 +125,11 @@ void cs_settle_number(cs_settle *settle, uint16_t field, bool present, int64_t n
     value->present = present;
     value->number = number;
     settle->changed |= UINT32_C(1) << i;
+}
+
+void cs_settle_clear(cs_settle *settle, uint16_t field)
+{
+    cs_settle_number(settle, field, false, 0);
 }
 
 void cs_settle_text(cs_settle *settle, uint16_t field, credstore_bytes text)

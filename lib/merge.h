@@ -33,6 +33,8 @@ void cs_merge_removal(cs_settle *settle);
 
 /* For settle(): sets a number and notes the change. */
 void cs_settle_number(cs_settle *settle, uint16_t field, bool present, int64_t number);
+/* For settle(): makes a field null. */
+void cs_settle_clear(cs_settle *settle, uint16_t field);
 /* For settle(): sets a text that stays where it is. */
 void cs_settle_text(cs_settle *settle, uint16_t field, credstore_bytes text);
 const cs_value *cs_settle_value(const cs_settle *settle, uint16_t field);

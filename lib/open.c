@@ -177,7 +177,8 @@ static credstore_status open_parts(credstore *store, const char *path,
     if (status != CREDSTORE_OK)
         return status;
     store->arena = cs_arena_new();
-    if (store->arena == NULL)
+    store->desks = cs_alloc(CS_DESKS, sizeof *store->desks);
+    if (store->arena == NULL || store->desks == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     status = open_crypto(store, options, err);
     if (status == CREDSTORE_OK)
@@ -226,6 +227,7 @@ void credstore_close(credstore *store)
     cs_catalogue_free(&store->catalogue);
     cs_free(store->rule_texts);
     cs_buf_free(&store->decoy);
+    cs_free(store->desks);
     cs_arena_unref(store->arena);
     if (store->fork_page != NULL)
         munmap((void *)(uintptr_t)store->fork_page, (size_t)sysconf(_SC_PAGESIZE));

@@ -119,6 +119,7 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
     const size_t index =
         field > UINT16_MAX ? kind->field_count : cs_field_index(kind, (uint16_t)field);
     cs_loaded loaded = {0};
+    cs_desk *desk;
     cs_op op;
     cs_txn txn;
     credstore_status status;
@@ -138,10 +139,12 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
         status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
         return status;
+    desk = cs_desk_lend(store, &loaded.plain);
     status = load(&op, &txn, &loaded, err);
     if (status == CREDSTORE_OK)
         status = open_part(&op, &txn, &loaded, index, out, err);
     cs_txn_end(&txn);
     cs_loaded_free(&loaded);
+    cs_desk_free(desk);
     return status;
 }

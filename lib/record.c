@@ -96,6 +96,8 @@ static bool read_field(const cs_field *field, credstore_bytes in, cs_value *valu
         return read_secret(in, value);
     case CS_PERMISSIONS:
         return in.len == CS_PERMISSION_BYTES;
+    case CS_DIGEST:
+        return in.len == CS_DIGEST_LEN;
     default: /* CS_FLAG, CS_TIME */
         if (in.len != 8)
             return false;

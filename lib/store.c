@@ -31,6 +31,39 @@ int64_t cs_store_now(const credstore *store)
     return cs_store_effective(store, atomic_load(&store->seen_time));
 }
 
+/* Threads start their search at different desks: their stacks lie apart. */
+static size_t first_desk(void)
+{
+    const char here = 0;
+    const uint64_t stack = (uint64_t)(uintptr_t)(const void *)&here >> 12;
+
+    return (size_t)(stack * UINT64_C(0x9e3779b97f4a7c15) >> 32) % CS_DESKS;
+}
+
+cs_desk *cs_desk_lend(credstore *store, cs_buf *buf)
+{
+    const size_t first = first_desk();
+
+    for (size_t i = 0; i < CS_DESKS; i++) {
+        cs_desk *desk = &store->desks[(first + i) % CS_DESKS];
+        unsigned free_mark = 0;
+
+        if (!atomic_compare_exchange_strong(&desk->taken, &free_mark, 1))
+            continue;
+        buf->ptr = desk->bytes;
+        buf->cap = CS_DESK_LEN;
+        buf->lent = true;
+        return desk;
+    }
+    return NULL;
+}
+
+void cs_desk_free(cs_desk *desk)
+{
+    if (desk != NULL)
+        atomic_store_explicit(&desk->taken, 0, memory_order_release);
+}
+
 credstore_status cs_store_random(const credstore *store, uint8_t *out, size_t len,
                                  credstore_error *err)
 {

@@ -12,6 +12,14 @@
 #include "kind.h"
 #include "secret.h"
 
+/* Room for an opened body, claimed by one compare-and-swap, so that the hot paths do not allocate.
+ */
+enum { CS_DESKS = 16, CS_DESK_LEN = 12 * 1024 };
+typedef struct cs_desk {
+    atomic_uint taken;
+    uint8_t bytes[CS_DESK_LEN];
+} cs_desk;
+
 struct credstore {
     const credstore_storage *storage;
     void *storage_ctx;
@@ -29,6 +37,7 @@ struct credstore {
     _Atomic uint64_t seen_generation;
     _Atomic int64_t seen_time;
     volatile uint8_t *fork_page; /* 1; the kernel zeroes it in a forked child */
+    cs_desk *desks;              /* CS_DESKS of them */
     cs_buf decoy; /* a sealed value to open where no record is, so that absent costs the same */
 };
 
@@ -40,6 +49,11 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err);
 int64_t cs_store_now(const credstore *store);
 /* The same against a time from the store. */
 int64_t cs_store_effective(const credstore *store, int64_t largest);
+
+/* Lends an empty buffer a free desk, if there is one; it grows beyond it by allocating, as any
+   does. At the end free the buffer, then the desk (NULL is nothing). */
+cs_desk *cs_desk_lend(credstore *store, cs_buf *buf);
+void cs_desk_free(cs_desk *desk);
 
 /* E_ENTROPY. */
 credstore_status cs_store_random(const credstore *store, uint8_t *out, size_t len,

@@ -25,6 +25,8 @@ typedef struct change {
     cs_op op;
     cs_inputs inputs;
     const cs_render *render;
+    const cs_token_wish *wish; /* NULL: no token */
+    cs_making making;
     uint8_t action;  /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
     seen before;     /* the pre-read */
     bool start_over; /* the record is not the one that was judged */
@@ -228,6 +230,8 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
         return status;
     }
     status = cs_merge(c->op.store, settle, err);
+    if (status == CREDSTORE_OK && c->wish != NULL)
+        status = cs_make_token(txn, settle, c->wish, &c->making, err);
     if (status != CREDSTORE_OK)
         return status;
     if (c->old.found && settle->changed == 0)
@@ -290,6 +294,8 @@ static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
     if (!removed && c->old.found)
         return status;
     status = change_owner(c, txn, err);
+    if (status == CREDSTORE_OK && !removed)
+        status = cs_put_token_index(txn, &c->op.at, &c->settle, c->wish != NULL, err);
     cs_key_usage(&usage, &c->op.at);
     if (status == CREDSTORE_OK && removed && (c->op.kind->flags & CS_HAS_USAGE) != 0)
         return cs_txn_del(txn, &usage, err);
@@ -368,7 +374,9 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
     credstore_status status =
         cs_op_begin(&c->op, store, kind, CS_CHANGE, call, request->names, err);
 
-    if (status == CREDSTORE_OK && c->action != CS_ACTION_REMOVE)
+    if (status == CREDSTORE_OK && c->wish != NULL)
+        status = cs_wish_check(c->wish, err);
+    if (status == CREDSTORE_OK && (creates(c) || c->action == CS_ACTION_UPDATE))
         status = cs_inputs_take(store, kind, request->patch, request->origin, creates(c),
                                 &c->inputs, err);
     if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
@@ -403,17 +411,24 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
     cs_error_clear(err);
     if (out != NULL)
         cs_hand_over(out, NULL);
+    if (request->token != NULL && request->token->out != NULL)
+        *request->token->out = NULL;
     c = cs_alloc(1, sizeof *c); /* some 10 KB: too much for a small thread's stack */
     if (c == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     c->action = action;
     c->render = request->render;
+    c->wish = request->token;
     status = change_record(c, store, kind, call, request, err);
     cs_loaded_free(&c->old);
     if (status == CREDSTORE_OK)
         cs_hand_over(out, c->view);
     else
         credstore_free(c->view);
+    if (status != CREDSTORE_OK && c->wish != NULL && c->wish->out != NULL) {
+        credstore_secret_free(*c->wish->out);
+        *c->wish->out = NULL;
+    }
     cs_free_wiped(c, sizeof *c);
     return status;
 }
@@ -428,6 +443,12 @@ credstore_status cs_update(credstore *store, const cs_kind *kind, const credstor
                            const cs_request *request, void *out, credstore_error *err)
 {
     return run(store, kind, call, request, CS_ACTION_UPDATE, out, err);
+}
+
+credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
+                         const cs_request *request, void *out, credstore_error *err)
+{
+    return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
 }
 
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,

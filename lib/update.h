@@ -5,6 +5,7 @@
 #ifndef CS_UPDATE_H
 #define CS_UPDATE_H
 
+#include "issue.h"
 #include "read.h"
 
 /* What a change is made of. */
@@ -12,6 +13,7 @@ typedef struct cs_request {
     const cs_names *names;
     const void *patch, *origin; /* origin: creation only, may be NULL */
     const cs_render *render;    /* may be NULL */
+    const cs_token_wish *token; /* NULL: no token is made */
 } cs_request;
 
 /* out as for cs_get(), but may be NULL. */
@@ -19,6 +21,10 @@ credstore_status cs_create(credstore *store, const cs_kind *kind, const credstor
                            const cs_request *request, void *out, credstore_error *err);
 credstore_status cs_update(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_request *request, void *out, credstore_error *err);
+/* A new token for a record that has one, or may have one. */
+credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
+                         const cs_request *request, void *out, credstore_error *err);
+
 /* Leaves a tombstone: the id is never used again. */
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_names *names, credstore_error *err);

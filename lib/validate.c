@@ -155,6 +155,10 @@ static credstore_status take_origin_text(const credstore *store, const cs_field 
     if (text == NULL)
         return CREDSTORE_OK;
     in->op = CREDSTORE_SET;
+    if (field->type == CS_DIGEST) {
+        in->bytes = cs_bytes(text, CS_DIGEST_LEN);
+        return CREDSTORE_OK;
+    }
     in->bytes = cs_bytes(text, cs_text_len(text, field->max_bytes));
     return check_text(store, field, in->bytes, err);
 }
@@ -188,6 +192,14 @@ const char *cs_check_printable(const cs_field *field, const char *ptr, size_t le
     (void)field;
     (void)rules;
     return cs_no_control(ptr, len) ? NULL : "The value holds a control character";
+}
+
+const char *cs_check_visible(const cs_field *field, const char *ptr, size_t len,
+                             const cs_rules *rules)
+{
+    (void)field;
+    (void)rules;
+    return cs_visible_ascii(ptr, len) ? NULL : "The value is not visible ASCII";
 }
 
 const char *cs_check_base_url(const cs_field *field, const char *ptr, size_t len,

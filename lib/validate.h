@@ -38,6 +38,8 @@ credstore_status cs_inputs_take(const credstore *store, const cs_kind *kind, con
 /* Checks for the kinds' tables: no control characters; a base URL that points outwards; an id. */
 const char *cs_check_printable(const cs_field *field, const char *ptr, size_t len,
                                const cs_rules *rules);
+const char *cs_check_visible(const cs_field *field, const char *ptr, size_t len,
+                             const cs_rules *rules);
 const char *cs_check_base_url(const cs_field *field, const char *ptr, size_t len,
                               const cs_rules *rules);
 const char *cs_check_ksuid(const cs_field *field, const char *ptr, size_t len,

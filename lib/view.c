@@ -123,6 +123,8 @@ static void show_field(block *b, const credstore *store, const cs_field *field,
     case CS_PERMISSIONS:
         show_permissions(b, store, field, value);
         break;
+    case CS_DIGEST:
+        break;
     default: /* CS_SECRET */
         set_u64(b, field->set_at, (uint64_t)value->number);
         break;

@@ -48,6 +48,10 @@ typedef struct credstore_api_key_origin {
     const char *id;                 /* NULL = made here */
     int64_t created_at, updated_at; /* 0 = now */
     int64_t last_used_at;           /* 0 = never */
+    const uint8_t *token_sha256; /* a key that the customer already holds: SHA-256 of its text, 32
+                                    bytes, or NULL */
+    const char
+        *last_four; /* of that key, to be shown; at most 4 visible ASCII characters, or NULL */
 } credstore_api_key_origin;
 
 /* credstore.h, lists. Free the page with credstore_free(); its items and views go with it. */
@@ -98,6 +102,35 @@ CREDSTORE_API credstore_status credstore_api_key_list(credstore *store, const cr
    E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
 CREDSTORE_API credstore_status credstore_api_key_remove(credstore *store,
                                                         const credstore_call *call, const char *id,
+                                                        credstore_error *err);
+
+/* Creates a record with a new key, which is in *key and nowhere else: free it with
+   credstore_secret_free(). Its layout is <prefix>_<KSUID><43 base62><6 base62 of CRC-32>; prefix
+   is 1..32 of [a-z0-9_], NULL = "key". The store keeps its SHA-256. out may be NULL. Errors as for
+   create. */
+CREDSTORE_API credstore_status credstore_api_key_issue(credstore *store, const credstore_call *call,
+                                                       const char *prefix,
+                                                       const credstore_api_key_patch *patch,
+                                                       credstore_secret **key,
+                                                       const credstore_api_key **out,
+                                                       credstore_error *err);
+
+/* Gives the record a new key with the same id. The old one stays good for grace_s seconds (0 =
+   none, at most ten years), never past the record's expiry. E_UNSUPPORTED: the record's id is not a
+   KSUID. Errors as for update. */
+CREDSTORE_API credstore_status credstore_api_key_roll(credstore *store, const credstore_call *call,
+                                                      const char *id, uint32_t grace_s,
+                                                      credstore_secret **key,
+                                                      const credstore_api_key **out,
+                                                      credstore_error *err);
+
+/* Tells whose a presented key is: fills *out (its whole 600 bytes) on OK alone. len may be
+   CREDSTORE_NTS. Looks the record up each time: what a change withdrew is refused from the moment
+   that the change returned. No allocation, no shared lock. E_UNAUTHENTICATED: not a key of this
+   store; unknown and wrong ones cost the same. E_EXPIRED and E_REVOKED: the right key, but its time
+   is over, or it was removed. */
+CREDSTORE_API credstore_status credstore_api_key_verify(credstore *store, const char *token,
+                                                        size_t len, credstore_actor *out,
                                                         credstore_error *err);
 
 #ifdef __cplusplus

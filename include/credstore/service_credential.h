@@ -99,6 +99,30 @@ CREDSTORE_API credstore_status credstore_service_credential_remove(
     credstore *store, const credstore_call *call, const char *organization_id,
     const char *service_account_id, const char *credential_id, credstore_error *err);
 
+/* Creates a credential with a new secret, which is in *client_secret and nowhere else: free it with
+   credstore_secret_free(). Layout and prefix as for API keys; NULL = "secret". out may be NULL.
+   Errors as for create. */
+CREDSTORE_API credstore_status credstore_service_credential_issue(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *prefix,
+    const credstore_service_credential_patch *patch, credstore_secret **client_secret,
+    const credstore_service_credential **out, credstore_error *err);
+
+/* Gives the credential a new secret; the old one stays good for grace_s seconds (0 = none, at most
+   ten years). Errors as for update. */
+CREDSTORE_API credstore_status credstore_service_credential_roll(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id, uint32_t grace_s,
+    credstore_secret **client_secret, const credstore_service_credential **out,
+    credstore_error *err);
+
+/* As credstore_api_key_verify(); the actor is a SERVICE of the organization, with the credential's
+ * id and no permissions. */
+CREDSTORE_API credstore_status credstore_service_credential_verify(credstore *store,
+                                                                   const char *token, size_t len,
+                                                                   credstore_actor *out,
+                                                                   credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

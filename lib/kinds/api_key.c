@@ -11,10 +11,19 @@
 #include "text.h"
 #include "update.h"
 #include "validate.h"
+#include "verify.h"
 
 typedef credstore_api_key_patch patch_t;
 typedef credstore_api_key view_t;
 typedef credstore_api_key_origin origin_t;
+
+enum {
+    TOKEN_DIGEST = 80,
+    TOKEN_PREVIOUS = 81,
+    TOKEN_PREVIOUS_UNTIL = 82,
+    TOKEN_PREFIX = 83,
+    TOKEN_LAST_FOUR = 84
+};
 
 static const cs_field fields[] = {
     {.name = "description",
@@ -39,6 +48,22 @@ static const cs_field fields[] = {
      .in = offsetof(patch_t, permissions),
      .view = offsetof(view_t, permissions),
      .count = offsetof(view_t, permission_count)},
+    {.name = "token_sha256",
+     .id = TOKEN_DIGEST,
+     .type = CS_DIGEST,
+     .flags = CS_FROM_ORIGIN | CS_OUTLIVES,
+     .in = offsetof(origin_t, token_sha256)},
+    {.name = "previous", .id = TOKEN_PREVIOUS, .type = CS_DIGEST, .flags = CS_INTERNAL},
+    {.name = "previous_until", .id = TOKEN_PREVIOUS_UNTIL, .type = CS_TIME, .flags = CS_INTERNAL},
+    {.name = "prefix", .id = TOKEN_PREFIX, .type = CS_TEXT, .flags = CS_INTERNAL},
+    {.name = "last_four",
+     .id = TOKEN_LAST_FOUR,
+     .type = CS_TEXT,
+     .flags = CS_FROM_ORIGIN,
+     .in = offsetof(origin_t, last_four),
+     .view = offsetof(view_t, last_four),
+     .max_bytes = 4,
+     .check = cs_check_visible},
 };
 
 static const cs_member members[] = {
@@ -113,6 +138,14 @@ const cs_kind cs_kind_api_key = {
                .created_at = offsetof(origin_t, created_at),
                .updated_at = offsetof(origin_t, updated_at),
                .last_used_at = offsetof(origin_t, last_used_at)},
+    .token = {.digest = TOKEN_DIGEST,
+              .previous = TOKEN_PREVIOUS,
+              .previous_until = TOKEN_PREVIOUS_UNTIL,
+              .prefix = TOKEN_PREFIX,
+              .last_four = TOKEN_LAST_FOUR,
+              .actor_type = CREDSTORE_ACTOR_API_KEY,
+              .member = "key",
+              .fallback_prefix = "key"},
     .expires_field = CREDSTORE_API_KEY_EXPIRES_AT,
     .permissions_field = CREDSTORE_API_KEY_PERMISSIONS,
     .rules =
@@ -167,4 +200,33 @@ credstore_status credstore_api_key_remove(credstore *store, const credstore_call
     const cs_names names = {.id = id};
 
     return cs_remove(store, &cs_kind_api_key, call, &names, err);
+}
+
+credstore_status credstore_api_key_issue(credstore *store, const credstore_call *call,
+                                         const char *prefix, const patch_t *patch,
+                                         credstore_secret **key, const view_t **out,
+                                         credstore_error *err)
+{
+    const cs_names names = {0};
+    const cs_token_wish wish = {.prefix = prefix, .out = key};
+    const cs_request request = {.names = &names, .patch = patch, .token = &wish};
+
+    return cs_create(store, &cs_kind_api_key, call, &request, out, err);
+}
+
+credstore_status credstore_api_key_roll(credstore *store, const credstore_call *call,
+                                        const char *id, uint32_t grace_s, credstore_secret **key,
+                                        const view_t **out, credstore_error *err)
+{
+    const cs_names names = {.id = id};
+    const cs_token_wish wish = {.grace_s = grace_s, .out = key};
+    const cs_request request = {.names = &names, .token = &wish};
+
+    return cs_roll(store, &cs_kind_api_key, call, &request, out, err);
+}
+
+credstore_status credstore_api_key_verify(credstore *store, const char *token, size_t len,
+                                          credstore_actor *out, credstore_error *err)
+{
+    return cs_verify(store, &cs_kind_api_key, token, len, out, err);
 }

@@ -11,12 +11,21 @@
 #include "text.h"
 #include "update.h"
 #include "validate.h"
+#include "verify.h"
 
 typedef credstore_service_credential_patch patch_t;
 typedef credstore_service_credential view_t;
 typedef credstore_service_credential_origin origin_t;
 
-enum { CLIENT_ID = 64 };
+enum {
+    CLIENT_ID = 64,
+    TOKEN_DIGEST = 80,
+    TOKEN_PREVIOUS = 81,
+    TOKEN_PREVIOUS_UNTIL = 82,
+    TOKEN_PREFIX = 83,
+    TOKEN_LAST_FOUR = 84,
+    TOKEN_ID = 85
+};
 
 static const cs_field fields[] = {
     {.name = "name",
@@ -45,6 +54,12 @@ static const cs_field fields[] = {
      .view = offsetof(view_t, client_id),
      .max_bytes = CS_ID_MAX,
      .check = cs_check_url_id},
+    {.name = "digest", .id = TOKEN_DIGEST, .type = CS_DIGEST, .flags = CS_INTERNAL | CS_OUTLIVES},
+    {.name = "previous", .id = TOKEN_PREVIOUS, .type = CS_DIGEST, .flags = CS_INTERNAL},
+    {.name = "previous_until", .id = TOKEN_PREVIOUS_UNTIL, .type = CS_TIME, .flags = CS_INTERNAL},
+    {.name = "prefix", .id = TOKEN_PREFIX, .type = CS_TEXT, .flags = CS_INTERNAL},
+    {.name = "last_four", .id = TOKEN_LAST_FOUR, .type = CS_TEXT, .flags = CS_INTERNAL},
+    {.name = "token_id", .id = TOKEN_ID, .type = CS_TEXT, .flags = CS_INTERNAL | CS_OUTLIVES},
 };
 
 static const cs_member members[] = {
@@ -113,6 +128,15 @@ const cs_kind cs_kind_service_credential = {
                .created_at = offsetof(origin_t, created_at),
                .updated_at = offsetof(origin_t, updated_at),
                .last_used_at = offsetof(origin_t, last_used_at)},
+    .token = {.digest = TOKEN_DIGEST,
+              .previous = TOKEN_PREVIOUS,
+              .previous_until = TOKEN_PREVIOUS_UNTIL,
+              .prefix = TOKEN_PREFIX,
+              .last_four = TOKEN_LAST_FOUR,
+              .id = TOKEN_ID,
+              .actor_type = CREDSTORE_ACTOR_SERVICE,
+              .member = "client_secret",
+              .fallback_prefix = "secret"},
     .rules = {[CS_CHANGE] = {CS_MAY_ADMIN, "service_credentials:update"},
               [CS_READ] = {CS_MAY_MEMBER, NULL}},
     .id_valid = cs_url_id_text,
@@ -178,4 +202,39 @@ credstore_status credstore_service_credential_remove(credstore *store, const cre
     const cs_names names = {organization_id, service_account_id, credential_id};
 
     return cs_remove(store, &cs_kind_service_credential, call, &names, err);
+}
+
+credstore_status credstore_service_credential_issue(credstore *store, const credstore_call *call,
+                                                    const char *organization_id,
+                                                    const char *service_account_id,
+                                                    const char *prefix, const patch_t *patch,
+                                                    credstore_secret **client_secret,
+                                                    const view_t **out, credstore_error *err)
+{
+    const cs_names names = {.tenant = organization_id, .parent = service_account_id};
+    const cs_token_wish wish = {.prefix = prefix, .out = client_secret};
+    const cs_request request = {.names = &names, .patch = patch, .token = &wish};
+
+    return cs_create(store, &cs_kind_service_credential, call, &request, out, err);
+}
+
+credstore_status credstore_service_credential_roll(credstore *store, const credstore_call *call,
+                                                   const char *organization_id,
+                                                   const char *service_account_id,
+                                                   const char *credential_id, uint32_t grace_s,
+                                                   credstore_secret **client_secret,
+                                                   const view_t **out, credstore_error *err)
+{
+    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_token_wish wish = {.grace_s = grace_s, .out = client_secret};
+    const cs_request request = {.names = &names, .token = &wish};
+
+    return cs_roll(store, &cs_kind_service_credential, call, &request, out, err);
+}
+
+credstore_status credstore_service_credential_verify(credstore *store, const char *token,
+                                                     size_t len, credstore_actor *out,
+                                                     credstore_error *err)
+{
+    return cs_verify(store, &cs_kind_service_credential, token, len, out, err);
 }

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Issuing: a token made inside a change, and the index entries by which verification finds the
+ * record.
+ */
+#ifndef CS_ISSUE_H
+#define CS_ISSUE_H
+
+#include "id.h"
+#include "load.h"
+#include "merge.h"
+
+/* A token to be made with the change. */
+typedef struct cs_token_wish {
+    const char *prefix; /* NULL = the record's, or the kind's */
+    uint32_t grace_s;   /* how long the one before stays good */
+    credstore_secret *
+        *out; /* the token: set before the view is rendered, NULL if the change fails */
+} cs_token_wish;
+
+/* Where the fields of a token that is being made lie until they are put. */
+typedef struct cs_making {
+    uint8_t digest[32];
+    char id[CS_KSUID_LEN + 1], last_four[5];
+} cs_making;
+
+/* E_INVALID: a grace over ten years, or a prefix not of its form. Before anything else is done. */
+credstore_status cs_wish_check(const cs_token_wish *wish, credstore_error *err);
+
+/* Draws a token and settles its fields: digest, the one before with its end, prefix, last four.
+   E_UNSUPPORTED: the record's id cannot be part of a token. */
+credstore_status cs_make_token(cs_txn *txn, cs_settle *settle, const cs_token_wish *wish,
+                               cs_making *making, credstore_error *err);
+
+/* Puts the index entry of a new record's token, if its kind or its import needs one. E_EXISTS: an
+   imported token is another record's. */
+credstore_status cs_put_token_index(cs_txn *txn, const cs_locator *at, const cs_settle *settle,
+                                    bool issued, credstore_error *err);
+
+/* Follows an index entry. *found = false and OK if there is none, or it is of another kind. at->id
+ *points into id_room. */
+credstore_status cs_find_by_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                                  const uint8_t digest[32], cs_locator *at,
+                                  char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Verification, the hot path. Each one looks the record up in a fresh snapshot, so a key that was
+ * revoked, narrowed or rolled is refused from the moment that the change returned, in every thread
+ * and process. The digest is compared first; what state the record is in is told only to one who
+ * holds the token.
+ */
+#include "verify.h"
+
+#include <string.h>
+
+#include "error.h"
+#include "issue.h"
+#include "text.h"
+#include "token.h"
+
+enum { PRESENTED_MAX = 4096 };
+
+static credstore_status refuse(credstore_error *err)
+{
+    return cs_fail(err, CREDSTORE_E_UNAUTHENTICATED, "token", "The token is not a valid one");
+}
+
+/* Both digests are always compared, present or not. */
+static bool matches(const cs_kind *kind, const cs_record *record, const uint8_t digest[32],
+                    int64_t now)
+{
+    static const uint8_t none[32] = {0};
+    const cs_token_at *at = &kind->token;
+    const cs_value *current = &record->values[cs_field_index(kind, at->digest)];
+    const cs_value *previous = &record->values[cs_field_index(kind, at->previous)];
+    const cs_value *until = &record->values[cs_field_index(kind, at->previous_until)];
+    const bool is_current =
+        cs_equal_secret(digest, current->present ? current->bytes.ptr : none, sizeof none);
+    const bool is_previous =
+        cs_equal_secret(digest, previous->present ? previous->bytes.ptr : none, sizeof none);
+
+    return (is_current && current->present) ||
+           (is_previous && previous->present && until->present && now < until->number);
+}
+
+static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_actor *actor)
+{
+    const cs_record *record = &loaded->record;
+    const cs_value *permissions = &record->values[cs_field_index(kind, kind->permissions_field)];
+
+    memset(actor, 0, sizeof *actor);
+    actor->struct_size = sizeof *actor;
+    actor->type = kind->token.actor_type;
+    memcpy(actor->id, record->id.ptr, record->id.len);
+    memcpy(actor->tenant, record->owner.ptr,
+           record->owner.len < CS_ID_MAX ? record->owner.len : CS_ID_MAX);
+    if (kind->expires_field != 0)
+        actor->expires_at = record->values[cs_field_index(kind, kind->expires_field)].number;
+    if (kind->permissions_field == 0 || !permissions->present)
+        return;
+    for (unsigned n = 0; n < CS_CATALOGUE_MAX; n++)
+        if (cs_bit_get(permissions->bytes.ptr, n))
+            actor->permissions[n / 64] |= UINT64_C(1) << (n % 64);
+}
+
+/* The token matched: is the record in a state to speak for anyone? */
+static credstore_status judge(const cs_kind *kind, const cs_loaded *loaded, int64_t now,
+                              credstore_actor *out, credstore_error *err)
+{
+    credstore_actor actor;
+
+    if (loaded->removed)
+        return cs_fail(err, CREDSTORE_E_REVOKED, "token", "The token was withdrawn");
+    fill_actor(kind, loaded, &actor);
+    if (actor.expires_at != 0 && actor.expires_at <= now)
+        return cs_fail(err, CREDSTORE_E_EXPIRED, "token", "The token has expired");
+    *out = actor;
+    return CREDSTORE_OK;
+}
+
+/* Where the record of a token lies: by the id that it carries, or by its digest if it is not ours.
+ */
+static credstore_status locate(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                               const uint8_t digest[32], cs_locator *at,
+                               char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err)
+{
+    if (ksuid == NULL || kind->token.id != 0)
+        return cs_find_by_token(txn, kind, ksuid, digest, at, id_room, found, err);
+    at->kind = kind->id;
+    at->id = cs_bytes(ksuid, CS_KSUID_LEN);
+    *found = true;
+    return CREDSTORE_OK;
+}
+
+static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                                  const uint8_t digest[32], credstore_actor *out,
+                                  credstore_error *err)
+{
+    char id_room[CS_ID_MAX + 1];
+    cs_locator at = {0};
+    cs_loaded loaded = {0};
+    bool found = false;
+    cs_desk *desk = cs_desk_lend(txn->store, &loaded.plain);
+    credstore_status status = locate(txn, kind, ksuid, digest, &at, id_room, &found, err);
+
+    if (status == CREDSTORE_OK && found)
+        status = cs_load(txn, kind, &at, 0, &loaded, err);
+    else if (status == CREDSTORE_OK)
+        cs_store_decoy(txn->store);
+    if (status != CREDSTORE_OK)
+        goto cleanup;
+    /* Absent: an empty record, so that the comparison takes place all the same. */
+    if (!matches(kind, &loaded.record, digest, txn->now) || !(loaded.found || loaded.removed))
+        status = refuse(err);
+    else
+        status = judge(kind, &loaded, txn->now, out, err);
+cleanup:
+    cs_loaded_free(&loaded);
+    cs_desk_free(desk);
+    return status;
+}
+
+credstore_status cs_verify(credstore *store, const cs_kind *kind, const char *token, size_t len,
+                           credstore_actor *out, credstore_error *err)
+{
+    uint8_t digest[32];
+    const char *ksuid;
+    cs_txn txn;
+    int32_t result;
+    credstore_status status;
+
+    cs_error_clear(err);
+    status = cs_store_usable(store, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    if (out == NULL || token == NULL)
+        return cs_fail(err, CREDSTORE_E_INVALID, "token", "An argument is NULL");
+    if (len == CREDSTORE_NTS)
+        len = cs_text_len(token, PRESENTED_MAX);
+    if (len == 0 || len > PRESENTED_MAX)
+        return refuse(err);
+    ksuid = cs_token_id(token, len);
+    result = store->sealer.crypto->digest(store->sealer.ctx, cs_bytes(token, len), digest);
+    if (result != CREDSTORE_CRYPTO_OK)
+        return cs_fail_crypto(err, result, "The token's digest could not be computed");
+    status = cs_txn_read(store, &txn, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    status = verify_in(&txn, kind, ksuid, digest, out, err);
+    cs_txn_end(&txn);
+    return status;
+}

@@ -346,7 +346,10 @@ enum {
     CREDSTORE_VERB_CREATE = 2,
     CREDSTORE_VERB_UPDATE = 3, /* the document's PUT or PATCH */
     CREDSTORE_VERB_LIST = 4,   /* query: after, before, limit (default 20) */
-    CREDSTORE_VERB_REMOVE = 5  /* 204 */
+    CREDSTORE_VERB_REMOVE = 5, /* 204 */
+    CREDSTORE_VERB_ROLL = 6,   /* query: grace_s (default 0); shows the new token once */
+    CREDSTORE_VERB_DEACTIVATE = 7,
+    CREDSTORE_VERB_REACTIVATE = 8
 };
 
 typedef struct credstore_slice {

@@ -106,6 +106,7 @@ typedef struct visit {
     char tenant[CS_ID_MAX + 2], parent[CS_ID_MAX + 2], id[CS_ID_MAX + 2];
     char request_id[REQUEST_ID_MAX + 2];
     credstore_page page;
+    uint32_t grace_s;
     char after[CURSOR_MAX + 2], before[CURSOR_MAX + 2];
     credstore_secret *token; /* issued, to be shown once */
     credstore_answer *answer;
@@ -242,16 +243,19 @@ static credstore_status take_expand(visit *v, credstore_slice value, credstore_e
     return CREDSTORE_OK;
 }
 
-static credstore_status take_limit(visit *v, credstore_slice value, credstore_error *err)
+static credstore_status take_number(credstore_slice value, uint32_t *out, const char *name,
+                                    credstore_error *err)
 {
-    v->page.limit = 0;
+    *out = 0;
     for (size_t i = 0; i < value.len; i++) {
         const unsigned digit = (unsigned)(unsigned char)value.ptr[i] - '0';
 
         if (digit > 9 || value.len > DIGITS_MAX)
-            return cs_fail(err, CREDSTORE_E_INVALID, "limit", "A page has 1..100 items");
-        v->page.limit = v->page.limit * 10 + digit;
+            return cs_fail(err, CREDSTORE_E_INVALID, name, "The value is not a number in range");
+        *out = *out * 10 + digit;
     }
+    if (value.len == 0)
+        return cs_fail(err, CREDSTORE_E_INVALID, name, "The value is empty");
     return CREDSTORE_OK;
 }
 
@@ -263,7 +267,9 @@ static credstore_status take_parameter(visit *v, credstore_slice name, credstore
     if ((v->kind->flags & CS_EXPAND) != 0 && is_expand(name))
         return take_expand(v, value, err);
     if (lists && is_text(name, "limit"))
-        return take_limit(v, value, err);
+        return take_number(value, &v->page.limit, "limit", err);
+    if (v->request.verb == CREDSTORE_VERB_ROLL && is_text(name, "grace_s"))
+        return take_number(value, &v->grace_s, "grace_s", err);
     if (lists && is_text(name, "after"))
         v->page.after = text_of(value, v->after, CURSOR_MAX);
     if (lists && is_text(name, "before"))
@@ -419,15 +425,45 @@ static credstore_status drop(credstore *store, visit *v, credstore_error *err)
     return status;
 }
 
+static credstore_status turn(credstore *store, visit *v, credstore_error *err)
+{
+    const bool off = v->request.verb == CREDSTORE_VERB_DEACTIVATE;
+    const cs_render to_answer = {render, v};
+    const cs_request request = {.names = &v->names, .render = &to_answer};
+
+    return cs_switch(store, v->kind, &v->call, &request,
+                     off ? CS_ACTION_DEACTIVATE : CS_ACTION_REACTIVATE, NULL, err);
+}
+
+static credstore_status roll(credstore *store, visit *v, credstore_error *err)
+{
+    const cs_render to_answer = {render, v};
+    const cs_token_wish wish = {.grace_s = v->grace_s, .out = &v->token};
+    const cs_request request = {.names = &v->names, .render = &to_answer, .token = &wish};
+    credstore_status status;
+
+    if (v->kind->token.digest == 0)
+        return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "verb", "The kind has no such verb");
+    status = cs_roll(store, v->kind, &v->call, &request, NULL, err);
+    credstore_secret_free(v->token);
+    v->token = NULL;
+    return status;
+}
+
 typedef struct verb_row {
     cs_class cls;
     credstore_status (*run)(credstore *store, visit *v, credstore_error *err);
 } verb_row;
 
 static const verb_row verbs[] = {
-    [CREDSTORE_VERB_GET] = {CS_READ, get},         [CREDSTORE_VERB_CREATE] = {CS_CHANGE, change},
-    [CREDSTORE_VERB_UPDATE] = {CS_CHANGE, change}, [CREDSTORE_VERB_LIST] = {CS_READ, list},
+    [CREDSTORE_VERB_GET] = {CS_READ, get},
+    [CREDSTORE_VERB_CREATE] = {CS_CHANGE, change},
+    [CREDSTORE_VERB_UPDATE] = {CS_CHANGE, change},
+    [CREDSTORE_VERB_LIST] = {CS_READ, list},
     [CREDSTORE_VERB_REMOVE] = {CS_CHANGE, drop},
+    [CREDSTORE_VERB_ROLL] = {CS_CHANGE, roll},
+    [CREDSTORE_VERB_DEACTIVATE] = {CS_CHANGE, turn},
+    [CREDSTORE_VERB_REACTIVATE] = {CS_CHANGE, turn},
 };
 
 /* What the headers say, once the policy has let the actor in. */

@@ -84,7 +84,9 @@ enum {
     CS_ACTION_UPDATE = 3,
     CS_ACTION_CATALOGUE = 4,
     CS_ACTION_REMOVE = 5,
-    CS_ACTION_ROLL = 6
+    CS_ACTION_ROLL = 6,
+    CS_ACTION_DEACTIVATE = 7,
+    CS_ACTION_REACTIVATE = 8
 };
 
 /* First byte of each message that is authenticated under the NAME key. */

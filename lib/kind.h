@@ -153,6 +153,7 @@ typedef struct cs_kind {
     uint16_t patch_size;
     cs_shared_at view, origin;
     cs_token_at token;
+    uint16_t active_field; /* the flag that deactivate and reactivate switch; 0 = none */
     uint16_t expires_field, permissions_field; /* of an actor's record: fields by id */
     cs_rule rules[CS_CLASSES];
     bool (*id_valid)(const char *ptr, size_t len);

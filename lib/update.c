@@ -244,7 +244,7 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
 /* The same again is no change. */
 static bool is_no_change(const change *c)
 {
-    return c->action == CS_ACTION_UPDATE && c->old.found && c->settle.changed == 0;
+    return c->action != CS_ACTION_REMOVE && c->old.found && c->settle.changed == 0;
 }
 
 static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
@@ -366,6 +366,21 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
     return status == CREDSTORE_OK ? put_audit(c, txn, err) : status;
 }
 
+/* Deactivate and reactivate set a field that no patch holds. */
+static credstore_status set_switch(change *c, credstore_error *err)
+{
+    const cs_kind *kind = c->op.kind;
+    cs_input *in = &c->inputs.field[cs_field_index(kind, kind->active_field)];
+
+    if (c->action != CS_ACTION_DEACTIVATE && c->action != CS_ACTION_REACTIVATE)
+        return CREDSTORE_OK;
+    if (kind->active_field == 0)
+        return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "verb", "The kind has no such verb");
+    in->op = CREDSTORE_SET;
+    in->number = c->action == CS_ACTION_REACTIVATE;
+    return CREDSTORE_OK;
+}
+
 static credstore_status change_record(change *c, credstore *store, const cs_kind *kind,
                                       const credstore_call *call, const cs_request *request,
                                       credstore_error *err)
@@ -382,6 +397,8 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
     if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
         status = cs_op_set_id(&c->op, cs_origin_id(kind, &c->inputs), err);
     work.wait_ms = c->op.call.wait_ms;
+    if (status == CREDSTORE_OK)
+        status = set_switch(c, err);
     c->had_id = c->op.at.id.len > 0;
     if (status == CREDSTORE_OK && !c->had_id && !creates(c))
         status = cs_op_set_id(&c->op, NULL, err);
@@ -449,6 +466,13 @@ credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_
                          const cs_request *request, void *out, credstore_error *err)
 {
     return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
+}
+
+credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_request *request, uint8_t action, void *out,
+                           credstore_error *err)
+{
+    return run(store, kind, call, request, action, out, err);
 }
 
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -25,6 +25,12 @@ credstore_status cs_update(credstore *store, const cs_kind *kind, const credstor
 credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
                          const cs_request *request, void *out, credstore_error *err);
 
+/* Switches the kind's active flag. action: CS_ACTION_DEACTIVATE or _REACTIVATE. E_UNSUPPORTED: it
+ * has none. */
+credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_request *request, uint8_t action, void *out,
+                           credstore_error *err);
+
 /* Leaves a tombstone: the id is never used again. */
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_names *names, credstore_error *err);

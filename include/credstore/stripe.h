@@ -117,6 +117,20 @@ CREDSTORE_API credstore_status credstore_stripe_remove(credstore *store, const c
                                                        const char *project_id,
                                                        credstore_error *err);
 
+/* Switches the configuration off, and on again; its keys stay. Off already, or on already, is no
+   change. out may be NULL. E_NOT_FOUND, E_FORBIDDEN, E_REVISION, E_CONFLICT, E_FULL,
+   E_COMMIT_UNKNOWN. */
+CREDSTORE_API credstore_status credstore_stripe_deactivate(credstore *store,
+                                                           const credstore_call *call,
+                                                           const char *project_id,
+                                                           const credstore_stripe **out,
+                                                           credstore_error *err);
+CREDSTORE_API credstore_status credstore_stripe_reactivate(credstore *store,
+                                                           const credstore_call *call,
+                                                           const char *project_id,
+                                                           const credstore_stripe **out,
+                                                           credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -109,6 +109,7 @@ const cs_kind cs_kind_checkbook = {
                .id = offsetof(origin_t, id),
                .created_at = offsetof(origin_t, created_at),
                .updated_at = offsetof(origin_t, updated_at)},
+    .active_field = CREDSTORE_CHECKBOOK_IS_ACTIVE,
     .rules = {[CS_CHANGE] = {CS_MAY_SYSTEM | CS_MAY_SUPER, "checkbook:update"},
               [CS_READ] = {0, "checkbook:read"},
               [CS_REVEAL] = {CS_MAY_SYSTEM, "checkbook:reveal"}},

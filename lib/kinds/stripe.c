@@ -208,6 +208,11 @@ static bool sets_a_value(const cs_settle *s)
     return false;
 }
 
+static bool switches(const cs_settle *s)
+{
+    return s->inputs->field[cs_field_index(s->kind, IS_ACTIVE)].op == CREDSTORE_SET;
+}
+
 static credstore_status settle(cs_settle *s, credstore_error *err)
 {
     const cs_value *own_id = cs_settle_value(s, OWN_ID);
@@ -215,7 +220,7 @@ static credstore_status settle(cs_settle *s, credstore_error *err)
     (void)err;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         settle_mode(s, &modes[i]);
-    if (s->old == NULL || sets_a_value(s))
+    if (s->old == NULL || (sets_a_value(s) && !switches(s)))
         cs_settle_number(s, IS_ACTIVE, true, 1);
     if (s->old != NULL)
         return CREDSTORE_OK;
@@ -256,6 +261,7 @@ const cs_kind cs_kind_stripe = {
     .origin = {.size = sizeof(origin_t),
                .created_at = offsetof(origin_t, created_at),
                .updated_at = offsetof(origin_t, updated_at)},
+    .active_field = IS_ACTIVE,
     .rules = {[CS_CHANGE] = {CS_MAY_ADMIN | CS_MAY_SYSTEM, "stripe:update"},
               [CS_READ] = {CS_MAY_MEMBER, NULL},
               [CS_REVEAL] = {CS_MAY_SYSTEM, "stripe:reveal"}},
@@ -319,4 +325,24 @@ credstore_status credstore_stripe_remove(credstore *store, const credstore_call 
     const cs_names names = {.id = project_id};
 
     return cs_remove(store, &cs_kind_stripe, call, &names, err);
+}
+
+credstore_status credstore_stripe_deactivate(credstore *store, const credstore_call *call,
+                                             const char *project_id, const view_t **out,
+                                             credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+    const cs_request request = {.names = &names};
+
+    return cs_switch(store, &cs_kind_stripe, call, &request, CS_ACTION_DEACTIVATE, out, err);
+}
+
+credstore_status credstore_stripe_reactivate(credstore *store, const credstore_call *call,
+                                             const char *project_id, const view_t **out,
+                                             credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+    const cs_request request = {.names = &names};
+
+    return cs_switch(store, &cs_kind_stripe, call, &request, CS_ACTION_REACTIVATE, out, err);
 }

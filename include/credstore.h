@@ -338,6 +338,66 @@ typedef struct credstore_page {
        const char *start_cursor, *end_cursor;      NULL on an empty page
        const credstore_<kind>_item *items; size_t count; */
 
+/* ---- the audit ----------------------------------------------------------------------------------
+ */
+
+enum { /* credstore_audit_entry.action */
+       CREDSTORE_ACTION_STORE_CREATE = 1,
+       CREDSTORE_ACTION_CREATE = 2,
+       CREDSTORE_ACTION_UPDATE = 3,
+       CREDSTORE_ACTION_CATALOGUE = 4, /* the store learned new permissions */
+       CREDSTORE_ACTION_REMOVE = 5,
+       CREDSTORE_ACTION_ROLL = 6,
+       CREDSTORE_ACTION_DEACTIVATE = 7,
+       CREDSTORE_ACTION_REACTIVATE = 8
+};
+
+/* One change. Texts are "" where there is none. Never a value of a field. */
+typedef struct credstore_audit_entry {
+    uint32_t struct_size, action, kind, actor_type;
+    uint64_t seq, revision;
+    int64_t time;
+    const char *actor, *tenant, *parent, *id, *request_id;
+    const char *const *changed; /* names of the fields that changed, as in the documents */
+    size_t changed_count;
+} credstore_audit_entry;
+
+typedef struct credstore_audit_page {
+    uint32_t struct_size, reserved;
+    uint64_t last_seq; /* looked at up to here: the next after_seq */
+    const credstore_audit_entry *const *items;
+    size_t count;
+} credstore_audit_page;
+
+/* Entries after a sequence number, oldest first: a change feed. Looks at `limit` (1..1000) of them;
+   waits up to wait_ms for the first. A SYSTEM actor or a SUPER user sees all; an administrator
+   those of its tenant; others E_FORBIDDEN. E_INTEGRITY: an entry is missing or not what was
+   written. Free *out with credstore_free(). */
+CREDSTORE_API credstore_status credstore_audit_read(credstore *store, const credstore_call *call,
+                                                    uint64_t after_seq, uint32_t limit,
+                                                    uint32_t wait_ms,
+                                                    const credstore_audit_page **out,
+                                                    credstore_error *err);
+
+/* Ends the waits of credstore_audit_read() that are under way in this process; they answer what
+ * there is. */
+CREDSTORE_API void credstore_wake(credstore *store);
+
+/* Where the audit stood: keep it elsewhere, and hold the store against it later. */
+typedef struct credstore_checkpoint {
+    uint32_t struct_size, reserved;
+    uint64_t generation, seq;
+    uint8_t chain[32];
+} credstore_checkpoint;
+
+/* Walks the whole audit and proves its chain. known (may be NULL) is an earlier checkpoint:
+   E_ROLLBACK if the store is behind it or has another history. *now (may be NULL) gets today's.
+   SYSTEM or SUPER. E_INTEGRITY. */
+CREDSTORE_API credstore_status credstore_audit_verify(credstore *store, const credstore_call *call,
+                                                      const credstore_checkpoint *known,
+                                                      credstore_checkpoint *now,
+                                                      credstore_error *err);
+
 /* ---- the HTTP door: any kind, any verb; raw header values in, a whole answer out ----------------
  */
 

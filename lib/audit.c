@@ -112,36 +112,38 @@ cleanup:
     return status;
 }
 
-credstore_status cs_audit_check(cs_txn *txn, uint64_t seq, const uint8_t chain[CS_CHAIN_LEN],
-                                uint8_t previous[CS_CHAIN_LEN], credstore_error *err)
+credstore_status cs_audit_open(cs_txn *txn, uint64_t seq, cs_buf *plain, credstore_error *err)
 {
     const cs_label label = entry_label(seq);
-    uint8_t actual[CS_CHAIN_LEN];
-    cs_buf plain = {0}, message = {0};
     bool found = false;
     cs_key key;
     credstore_status status;
 
     cs_key_audit(&key, LANE, seq);
-    status = cs_txn_get_sealed(txn, &key, &label, &plain, &found, err);
-    if (status != CREDSTORE_OK)
-        goto cleanup;
-    if (!found || plain.len < CS_CHAIN_LEN) {
-        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "An audit entry is missing");
-        goto cleanup;
-    }
+    status = cs_txn_get_sealed(txn, &key, &label, plain, &found, err);
+    if (status == CREDSTORE_OK && (!found || plain->len < CS_CHAIN_LEN))
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "An audit entry is missing");
+    return status;
+}
+
+credstore_status cs_audit_check(cs_txn *txn, uint64_t seq, const uint8_t chain[CS_CHAIN_LEN],
+                                uint8_t previous[CS_CHAIN_LEN], credstore_error *err)
+{
+    uint8_t actual[CS_CHAIN_LEN];
+    cs_buf plain = {0}, message = {0};
+    credstore_status status = cs_audit_open(txn, seq, &plain, err);
+
     cs_buf_u16(&message, LANE);
     cs_buf_u64(&message, seq);
     cs_buf_add(&message, plain.ptr, plain.len);
-    if (message.failed)
+    if (status == CREDSTORE_OK && message.failed)
         status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    else
+    if (status == CREDSTORE_OK)
         status = chain_after(txn->store, cs_bytes(message.ptr, message.len), actual, err);
     if (status == CREDSTORE_OK && memcmp(actual, chain, CS_CHAIN_LEN) != 0)
         status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The audit chain is broken");
     if (status == CREDSTORE_OK)
         memcpy(previous, plain.ptr, CS_CHAIN_LEN);
-cleanup:
     cs_buf_free(&plain);
     cs_buf_free(&message);
     return status;

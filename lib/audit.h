@@ -19,6 +19,10 @@ typedef struct cs_audit_entry {
 /* Appends and moves the transaction's head on. A write. */
 credstore_status cs_audit_append(cs_txn *txn, const cs_audit_entry *entry, credstore_error *err);
 
+/* Opens entry `seq`: the chain value before it, then its members. E_INTEGRITY: missing, or not what
+ * was written. */
+credstore_status cs_audit_open(cs_txn *txn, uint64_t seq, cs_buf *plain, credstore_error *err);
+
 /* Holds entry `seq` against the chain: opens it and compares the value that the head, or the next
    entry, goes on from. E_INTEGRITY: missing or not what was written. *previous gets the chain value
    before it. */

@@ -160,6 +160,24 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
     return status == CREDSTORE_OK ? set_scope(op, err) : status;
 }
 
+credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_call *call,
+                                   bool *all, credstore_error *err)
+{
+    credstore_status status = cs_store_usable(store, err);
+
+    memset(op, 0, sizeof *op);
+    op->store = store;
+    if (status == CREDSTORE_OK)
+        status = take_call(op, call, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    op->tenant = op->actor.tenant;
+    *all = cs_policy_sees_all(&op->actor);
+    if (!*all && !cs_policy_administers(&op->actor, op->tenant))
+        return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
+    return status;
+}
+
 bool cs_op_owns(const cs_op *op, const cs_record *record)
 {
     return cs_bytes_equal(record->owner, cs_bytes_of(op->tenant)) &&

@@ -34,6 +34,11 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
                              const credstore_call *call, const cs_names *names,
                              credstore_error *err);
 
+/* The same for the audit, which is of no kind: *all = may see every tenant's, else its own
+ * tenant's. */
+credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_call *call,
+                                   bool *all, credstore_error *err);
+
 /* Checks an id and makes it the record's. */
 credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err);
 

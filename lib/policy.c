@@ -40,22 +40,36 @@ credstore_status cs_policy_actor(const credstore_actor *actor, int64_t now, cred
     return CREDSTORE_OK;
 }
 
+/* A key has no roles. */
+static bool has_role(const credstore_actor *actor, uint32_t role)
+{
+    return actor->type != CREDSTORE_ACTOR_API_KEY && (actor->roles & role) != 0;
+}
+
+bool cs_policy_sees_all(const credstore_actor *actor)
+{
+    return actor->type == CREDSTORE_ACTOR_SYSTEM || has_role(actor, CREDSTORE_ROLE_SUPER);
+}
+
+bool cs_policy_administers(const credstore_actor *actor, const char *tenant)
+{
+    return tenant[0] != '\0' && strcmp(actor->tenant, tenant) == 0 &&
+           has_role(actor, CREDSTORE_ROLE_ADMIN);
+}
+
 static bool rule_lets(const credstore *store, const credstore_actor *actor, const cs_rule *rule,
                       const char *tenant)
 {
     const bool own = tenant[0] != '\0' && strcmp(actor->tenant, tenant) == 0;
-    const bool person = actor->type != CREDSTORE_ACTOR_API_KEY; /* a key has no roles */
     int number;
 
     if ((rule->who & CS_USERS_ONLY) != 0 && actor->type != CREDSTORE_ACTOR_USER)
         return false;
     if ((rule->who & CS_MAY_SYSTEM) != 0 && actor->type == CREDSTORE_ACTOR_SYSTEM)
         return true;
-    if ((rule->who & (CS_MAY_SUPER | CS_MAY_ADMIN)) != 0 && person &&
-        (actor->roles & CREDSTORE_ROLE_SUPER) != 0)
+    if ((rule->who & (CS_MAY_SUPER | CS_MAY_ADMIN)) != 0 && has_role(actor, CREDSTORE_ROLE_SUPER))
         return true;
-    if ((rule->who & CS_MAY_ADMIN) != 0 && person && own &&
-        (actor->roles & CREDSTORE_ROLE_ADMIN) != 0)
+    if ((rule->who & CS_MAY_ADMIN) != 0 && cs_policy_administers(actor, tenant))
         return true;
     if ((rule->who & CS_MAY_MEMBER) != 0 && own)
         return true;

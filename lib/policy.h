@@ -21,6 +21,10 @@ credstore_status cs_policy_may(const credstore *store, const credstore_actor *ac
 credstore_status cs_policy_grants(const credstore_actor *actor, const uint8_t *before,
                                   const uint8_t *after, const char *field, credstore_error *err);
 
+/* SYSTEM, or a SUPER user. */
+bool cs_policy_sees_all(const credstore_actor *actor);
+/* An administrator of the tenant. */
+bool cs_policy_administers(const credstore_actor *actor, const char *tenant);
 bool cs_policy_holds(const credstore_actor *actor, const cs_catalogue_item *item);
 
 #endif

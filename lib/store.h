@@ -36,6 +36,7 @@ struct credstore {
     bool creating; /* nothing is there yet: the first transaction starts a new head */
     _Atomic uint64_t seen_generation;
     _Atomic int64_t seen_time;
+    _Atomic uint64_t wakes;      /* credstore_wake() calls */
     volatile uint8_t *fork_page; /* 1; the kernel zeroes it in a forked child */
     cs_desk *desks;              /* CS_DESKS of them */
     cs_buf decoy; /* a sealed value to open where no record is, so that absent costs the same */

@@ -349,7 +349,8 @@ enum { /* credstore_audit_entry.action */
        CREDSTORE_ACTION_REMOVE = 5,
        CREDSTORE_ACTION_ROLL = 6,
        CREDSTORE_ACTION_DEACTIVATE = 7,
-       CREDSTORE_ACTION_REACTIVATE = 8
+       CREDSTORE_ACTION_REACTIVATE = 8,
+       CREDSTORE_ACTION_RESTORE = 9
 };
 
 /* One change. Texts are "" where there is none. Never a value of a field. */

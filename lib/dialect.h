@@ -6,7 +6,7 @@
 #define CS_DIALECT_H
 
 #include "json/json.h"
-#include "list.h"
+#include "page.h"
 #include "validate.h"
 
 /* A body as the structs of a typed call. Zero it to start; points into the body's tree and into

@@ -8,6 +8,7 @@
 
 #include "block.h"
 #include "dialect.h"
+#include "list.h"
 #include "error.h"
 #include "sized.h"
 #include "text.h"

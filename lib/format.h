@@ -86,7 +86,8 @@ enum {
     CS_ACTION_REMOVE = 5,
     CS_ACTION_ROLL = 6,
     CS_ACTION_DEACTIVATE = 7,
-    CS_ACTION_REACTIVATE = 8
+    CS_ACTION_REACTIVATE = 8,
+    CS_ACTION_RESTORE = 9
 };
 
 /* First byte of each message that is authenticated under the NAME key. */

@@ -11,6 +11,7 @@
 #include "block.h"
 #include "error.h"
 #include "load.h"
+#include "page.h"
 #include "sized.h"
 #include "view.h"
 
@@ -218,12 +219,10 @@ static credstore_status check_entry(const walk *w, credstore_error *err)
  */
 static credstore_status add_item(walk *w, cs_txn *txn, credstore_error *err)
 {
-    cs_item *item = &w->items[w->out->count];
     credstore_error unread = {0};
     cs_loaded loaded = {0};
     int64_t used = 0;
     void *view = NULL;
-    char *id;
     credstore_status status = cs_op_set_id(&w->op, w->at, &unread);
 
     if (status == CREDSTORE_OK)
@@ -238,24 +237,7 @@ static credstore_status add_item(walk *w, cs_txn *txn, credstore_error *err)
     if (status == CREDSTORE_OK)
         status = cs_view_build(w->op.store, w->op.kind, &loaded.record, used,
                                cs_op_grants_of(&w->op), &view, &unread);
-    item->status = (int32_t)status;
-    if (status == CREDSTORE_E_NO_MEMORY || status == CREDSTORE_E_STORAGE) {
-        cs_fail(err, status, NULL, unread.message);
-        goto cleanup;
-    }
-    status = CREDSTORE_OK;
-    id = cs_block_new(strlen(w->at) + 1);
-    if (id == NULL) {
-        status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-        credstore_free(view);
-        goto cleanup;
-    }
-    cs_block_adopt(w->out, id);
-    cs_block_adopt(w->out, view);
-    memcpy(id, w->at, strlen(w->at));
-    item->id = id;
-    item->view = view;
-    w->out->count++;
+    status = cs_page_add(w->out, w->items, w->at, view, status, &unread, err);
 cleanup:
     cs_loaded_free(&loaded);
     return status;
@@ -359,16 +341,7 @@ static credstore_status begin(walk *w, const credstore_page *page, credstore_err
         status = take_cursor(w, w->page.before, "before", err);
     if (status != CREDSTORE_OK)
         return status;
-    w->out = cs_block_new(sizeof *w->out);
-    w->items = cs_block_new((w->page.limit + 1) * sizeof *w->items);
-    if (w->out == NULL || w->items == NULL) {
-        credstore_free(w->items);
-        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    }
-    cs_block_adopt(w->out, w->items);
-    w->out->struct_size = sizeof *w->out;
-    w->out->items = w->items;
-    return status;
+    return cs_page_new(w->page.limit + 1, &w->out, &w->items, err);
 }
 
 credstore_status cs_list(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -86,6 +86,28 @@ static credstore_status merge_field(const credstore *store, cs_settle *settle, s
     return status;
 }
 
+credstore_status cs_merge_source(const credstore *store, cs_settle *settle, credstore_error *err)
+{
+    const cs_kind *kind = settle->kind;
+
+    settle->changed = 0;
+    for (size_t i = 0; i < kind->field_count; i++) {
+        const cs_field *field = &kind->fields[i];
+        const cs_value *then = &settle->source->record.values[i];
+        credstore_status status;
+
+        if ((field->flags & (CS_INTERNAL | CS_FROM_ORIGIN)) != 0 ||
+            same_value(field, &settle->old->values[i], then))
+            continue;
+        status = then->present ? cs_check_stored(store, field, then, err) : CREDSTORE_OK;
+        if (status != CREDSTORE_OK)
+            return status;
+        settle->fresh.values[i] = *then;
+        settle->changed |= UINT32_C(1) << i;
+    }
+    return kind->settle == NULL ? CREDSTORE_OK : kind->settle(settle, err);
+}
+
 credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_error *err)
 {
     const cs_kind *kind = settle->kind;

@@ -5,6 +5,7 @@
 #ifndef CS_MERGE_H
 #define CS_MERGE_H
 
+#include "load.h"
 #include "validate.h"
 
 enum { CS_MADE_MAX = 40, CS_SETTLE_RANDOM = 64 };
@@ -16,7 +17,8 @@ typedef struct cs_settle {
     const cs_record *old; /* NULL at creation */
     cs_record fresh;      /* points into old, the input and the texts below */
     const cs_inputs *inputs;
-    uint32_t changed; /* bit i: fields[i] is not what it was */
+    const cs_loaded *source; /* of a restore: the record as it was; else NULL */
+    uint32_t changed;        /* bit i: fields[i] is not what it was */
     int64_t now;
     const uint8_t *random;     /* CS_SETTLE_RANDOM bytes, for ids; at creation only */
     char made[2][CS_MADE_MAX]; /* room for ids that settle makes */
@@ -27,6 +29,11 @@ typedef struct cs_settle {
    random are given, fresh has the owner, parent and id. E_INVALID: a mask sent back, or the kind's
    own. */
 credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_error *err);
+
+/* Takes the fields that a patch can set from settle->source, as an update with its values would;
+   what was issued, and what the kind keeps for itself, stays. E_INVALID: a value that would not be
+   taken today. */
+credstore_status cs_merge_source(const credstore *store, cs_settle *settle, credstore_error *err);
 
 /* Makes fresh the tombstone of old: whose it was and when, and nothing else. */
 void cs_merge_removal(cs_settle *settle);

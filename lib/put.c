@@ -23,6 +23,15 @@ static credstore_status add_part(cs_txn *txn, const cs_locator *at, cs_settle *s
     const cs_part *part;
     cs_label label;
 
+    if (is_changed(settle, i) && settle->source != NULL) { /* as it lay then */
+        cs_part then;
+        const credstore_status status =
+            cs_load_part(txn, settle->kind, at, settle->source, i, &then, err);
+
+        if (status == CREDSTORE_OK)
+            cs_buf_add(parts, then.whole.ptr, then.whole.len);
+        return status;
+    }
     if (!is_changed(settle, i)) {
         part = cs_record_part(&old->record, field); /* there: decoding saw to it */
         cs_buf_add(parts, part->whole.ptr, part->whole.len);

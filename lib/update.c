@@ -33,6 +33,8 @@ typedef struct change {
     bool had_id;
     credstore_actor actor; /* narrowed to what its own record still says */
     cs_loaded old;
+    uint64_t source_revision; /* of a restore */
+    cs_loaded source;
     int64_t used;
     cs_settle settle;
     void *view;
@@ -229,7 +231,9 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
         cs_merge_removal(settle);
         return status;
     }
-    status = cs_merge(c->op.store, settle, err);
+    if (c->action == CS_ACTION_RESTORE)
+        settle->source = &c->source;
+    status = (settle->source == NULL ? cs_merge : cs_merge_source)(c->op.store, settle, err);
     if (status == CREDSTORE_OK && c->wish != NULL)
         status = cs_make_token(txn, settle, c->wish, &c->making, err);
     if (status != CREDSTORE_OK)
@@ -337,6 +341,20 @@ static void reset(change *c)
     if (!c->had_id)
         c->op.at.id.len = 0;
     cs_loaded_free(&c->old);
+    cs_loaded_free(&c->source);
+}
+
+/* The record as it was, for a restore. */
+static credstore_status load_source(change *c, cs_txn *txn, credstore_error *err)
+{
+    credstore_status status;
+
+    if (c->action != CS_ACTION_RESTORE)
+        return CREDSTORE_OK;
+    status = cs_load(txn, c->op.kind, &c->op.at, c->source_revision, &c->source, err);
+    if (status == CREDSTORE_OK && !c->source.found)
+        return cs_fail(err, CREDSTORE_E_NOT_FOUND, "revision", "There is no such revision");
+    return status;
 }
 
 static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *err)
@@ -354,6 +372,8 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = check_revision(c, &c->old, err);
     if (status == CREDSTORE_OK)
         status = check_actor(c, txn, err);
+    if (status == CREDSTORE_OK)
+        status = load_source(c, txn, err);
     if (status == CREDSTORE_OK)
         status = merge(c, txn, err);
     if (status == CREDSTORE_OK)
@@ -436,8 +456,10 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
     c->action = action;
     c->render = request->render;
     c->wish = request->token;
+    c->source_revision = request->source_revision;
     status = change_record(c, store, kind, call, request, err);
     cs_loaded_free(&c->old);
+    cs_loaded_free(&c->source);
     if (status == CREDSTORE_OK)
         cs_hand_over(out, c->view);
     else
@@ -473,6 +495,12 @@ credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstor
                            credstore_error *err)
 {
     return run(store, kind, call, request, action, out, err);
+}
+
+credstore_status cs_restore(credstore *store, const cs_kind *kind, const credstore_call *call,
+                            const cs_request *request, void *out, credstore_error *err)
+{
+    return run(store, kind, call, request, CS_ACTION_RESTORE, out, err);
 }
 
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -14,6 +14,7 @@ typedef struct cs_request {
     const void *patch, *origin; /* origin: creation only, may be NULL */
     const cs_render *render;    /* may be NULL */
     const cs_token_wish *token; /* NULL: no token is made */
+    uint64_t source_revision;   /* of a restore */
 } cs_request;
 
 /* out as for cs_get(), but may be NULL. */
@@ -30,6 +31,10 @@ credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_
 credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_request *request, uint8_t action, void *out,
                            credstore_error *err);
+
+/* Makes a new revision with the values of an earlier one. */
+credstore_status cs_restore(credstore *store, const cs_kind *kind, const credstore_call *call,
+                            const cs_request *request, void *out, credstore_error *err);
 
 /* Leaves a tombstone: the id is never used again. */
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,

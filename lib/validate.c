@@ -128,6 +128,16 @@ static credstore_status take_permissions(const credstore *store, const cs_field 
     return CREDSTORE_OK;
 }
 
+credstore_status cs_check_stored(const credstore *store, const cs_field *field,
+                                 const cs_value *value, credstore_error *err)
+{
+    if (field->type == CS_TEXT)
+        return check_text(store, field, value->bytes, err);
+    if ((field->flags & CS_FUTURE) != 0 && value->number <= cs_store_now(store))
+        return invalid(err, field, "The time is in the past by now");
+    return CREDSTORE_OK;
+}
+
 static credstore_status take_slot(const credstore *store, const cs_field *field, cs_inputs *out,
                                   cs_input *in, credstore_error *err)
 {

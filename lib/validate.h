@@ -49,6 +49,11 @@ const char *cs_check_uuid(const cs_field *field, const char *ptr, size_t len,
 const char *cs_check_url_id(const cs_field *field, const char *ptr, size_t len,
                             const cs_rules *rules);
 
+/* Holds a value of an earlier revision against today's rules, as far as that goes without opening
+ * secrets. */
+credstore_status cs_check_stored(const credstore *store, const cs_field *field,
+                                 const cs_value *value, credstore_error *err);
+
 /* Members of the origin that all kinds share; NULL or 0 if not given. */
 const char *cs_origin_id(const cs_kind *kind, const cs_inputs *inputs);
 int64_t cs_origin_time(const cs_inputs *inputs, uint16_t at);

@@ -133,6 +133,25 @@ CREDSTORE_API credstore_status credstore_api_key_verify(credstore *store, const 
                                                         size_t len, credstore_actor *out,
                                                         credstore_error *err);
 
+/* The record's revisions, newest first: those before `before` (0 = all), at most limit (1..100).
+   The page has no cursors: go on with the last item's revision while has_next_page. One revision
+   alone: get with credstore_call.at_revision. E_NOT_FOUND, E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_api_key_history(credstore *store,
+                                                         const credstore_call *call, const char *id,
+                                                         uint64_t before, uint32_t limit,
+                                                         const credstore_api_key_page **out,
+                                                         credstore_error *err);
+
+/* Makes a new revision with the values of an earlier one, as an update that sets and clears them
+   would. What was issued stays as it is: no old token comes back. out may be NULL. E_NOT_FOUND: no
+   record, or history no longer has the revision. E_INVALID: a value that would not be taken today.
+   Errors as for update. */
+CREDSTORE_API credstore_status credstore_api_key_restore(credstore *store,
+                                                         const credstore_call *call, const char *id,
+                                                         uint64_t revision,
+                                                         const credstore_api_key **out,
+                                                         credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -123,6 +123,23 @@ CREDSTORE_API credstore_status credstore_service_credential_verify(credstore *st
                                                                    credstore_actor *out,
                                                                    credstore_error *err);
 
+/* The record's revisions, newest first: those before `before` (0 = all), at most limit (1..100).
+   The page has no cursors: go on with the last item's revision while has_next_page. One revision
+   alone: get with credstore_call.at_revision. E_NOT_FOUND, E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_service_credential_history(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id, uint64_t before, uint32_t limit,
+    const credstore_service_credential_page **out, credstore_error *err);
+
+/* Makes a new revision with the values of an earlier one, as an update that sets and clears them
+   would. What was issued stays as it is: no old token comes back. out may be NULL. E_NOT_FOUND: no
+   record, or history no longer has the revision. E_INVALID: a value that would not be taken today.
+   Errors as for update. */
+CREDSTORE_API credstore_status credstore_service_credential_restore(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id, uint64_t revision,
+    const credstore_service_credential **out, credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "history.h"
 #include "id.h"
 #include "list.h"
 #include "text.h"
@@ -229,4 +230,23 @@ credstore_status credstore_api_key_verify(credstore *store, const char *token, s
                                           credstore_actor *out, credstore_error *err)
 {
     return cs_verify(store, &cs_kind_api_key, token, len, out, err);
+}
+
+credstore_status credstore_api_key_history(credstore *store, const credstore_call *call,
+                                           const char *id, uint64_t before, uint32_t limit,
+                                           const credstore_api_key_page **out, credstore_error *err)
+{
+    const cs_names names = {.id = id};
+
+    return cs_history(store, &cs_kind_api_key, call, &names, before, limit, out, err);
+}
+
+credstore_status credstore_api_key_restore(credstore *store, const credstore_call *call,
+                                           const char *id, uint64_t revision, const view_t **out,
+                                           credstore_error *err)
+{
+    const cs_names names = {.id = id};
+    const cs_request request = {.names = &names, .source_revision = revision};
+
+    return cs_restore(store, &cs_kind_api_key, call, &request, out, err);
 }

@@ -5,6 +5,7 @@
 #include "credstore/checkbook.h"
 
 #include "error.h"
+#include "history.h"
 #include "id.h"
 #include "list.h"
 #include "merge.h"
@@ -172,4 +173,24 @@ credstore_status credstore_checkbook_remove(credstore *store, const credstore_ca
     const cs_names names = {.id = id};
 
     return cs_remove(store, &cs_kind_checkbook, call, &names, err);
+}
+
+credstore_status credstore_checkbook_history(credstore *store, const credstore_call *call,
+                                             const char *id, uint64_t before, uint32_t limit,
+                                             const credstore_checkbook_page **out,
+                                             credstore_error *err)
+{
+    const cs_names names = {.id = id};
+
+    return cs_history(store, &cs_kind_checkbook, call, &names, before, limit, out, err);
+}
+
+credstore_status credstore_checkbook_restore(credstore *store, const credstore_call *call,
+                                             const char *id, uint64_t revision, const view_t **out,
+                                             credstore_error *err)
+{
+    const cs_names names = {.id = id};
+    const cs_request request = {.names = &names, .source_revision = revision};
+
+    return cs_restore(store, &cs_kind_checkbook, call, &request, out, err);
 }

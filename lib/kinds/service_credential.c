@@ -5,6 +5,7 @@
 #include "credstore/service_credential.h"
 
 #include "error.h"
+#include "history.h"
 #include "id.h"
 #include "list.h"
 #include "merge.h"
@@ -237,4 +238,26 @@ credstore_status credstore_service_credential_verify(credstore *store, const cha
                                                      credstore_error *err)
 {
     return cs_verify(store, &cs_kind_service_credential, token, len, out, err);
+}
+
+credstore_status credstore_service_credential_history(
+    credstore *store, const credstore_call *call, const char *organization_id,
+    const char *service_account_id, const char *credential_id, uint64_t before, uint32_t limit,
+    const credstore_service_credential_page **out, credstore_error *err)
+{
+    const cs_names names = {organization_id, service_account_id, credential_id};
+
+    return cs_history(store, &cs_kind_service_credential, call, &names, before, limit, out, err);
+}
+
+credstore_status credstore_service_credential_restore(credstore *store, const credstore_call *call,
+                                                      const char *organization_id,
+                                                      const char *service_account_id,
+                                                      const char *credential_id, uint64_t revision,
+                                                      const view_t **out, credstore_error *err)
+{
+    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_request request = {.names = &names, .source_revision = revision};
+
+    return cs_restore(store, &cs_kind_service_credential, call, &request, out, err);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "history.h"
 #include "id.h"
 #include "list.h"
 #include "merge.h"
@@ -205,7 +206,7 @@ static bool sets_a_value(const cs_settle *s)
     for (size_t i = 0; i < s->kind->field_count; i++)
         if (s->inputs->field[i].op == CREDSTORE_SET)
             return true;
-    return false;
+    return s->source != NULL && s->changed != 0;
 }
 
 static bool switches(const cs_settle *s)
@@ -345,4 +346,23 @@ credstore_status credstore_stripe_reactivate(credstore *store, const credstore_c
     const cs_request request = {.names = &names};
 
     return cs_switch(store, &cs_kind_stripe, call, &request, CS_ACTION_REACTIVATE, out, err);
+}
+
+credstore_status credstore_stripe_history(credstore *store, const credstore_call *call,
+                                          const char *project_id, uint64_t before, uint32_t limit,
+                                          const credstore_stripe_page **out, credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+
+    return cs_history(store, &cs_kind_stripe, call, &names, before, limit, out, err);
+}
+
+credstore_status credstore_stripe_restore(credstore *store, const credstore_call *call,
+                                          const char *project_id, uint64_t revision,
+                                          const view_t **out, credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+    const cs_request request = {.names = &names, .source_revision = revision};
+
+    return cs_restore(store, &cs_kind_stripe, call, &request, out, err);
 }

@@ -247,6 +247,35 @@ enum {
     CREDSTORE_OPEN_GROUP = 4      /* folder and files may be used by the group, 0770 and 0660 */
 };
 
+/* What a policy hook is asked. Asked first before the request is looked at (stage 1: an actor who
+   may not ask learns nothing from the answers to malformed requests), and for a change again once
+   it is known whether the record is there (stage 2). */
+enum { CREDSTORE_QUESTION_VERB = 1, CREDSTORE_QUESTION_RECORD = 2 };
+enum { CREDSTORE_CLASS_CHANGE = 0, CREDSTORE_CLASS_READ = 1, CREDSTORE_CLASS_REVEAL = 2 };
+typedef struct credstore_question {
+    uint32_t struct_size, stage, kind, verb_class;
+    uint32_t by_default; /* 1 if the default rules would let it pass */
+    uint32_t exists;     /* stage 2 */
+    uint64_t revision;   /* stage 2, 0 if it is not there */
+    const credstore_actor *actor;
+    const char *tenant, *parent, *id; /* as asked for, not yet checked at stage 1; NULL = none */
+} credstore_question;
+
+/* What the host may want to know and no change records. Never holds a secret. */
+enum {
+    CREDSTORE_EVENT_DENIED = 1,   /* the policy refused; status is what was answered */
+    CREDSTORE_EVENT_REVEALED = 2, /* a secret was opened */
+    CREDSTORE_EVENT_CLOCK =
+        3 /* the clock is a day or more behind the store's time, and decides again */
+};
+typedef struct credstore_event {
+    uint32_t struct_size, type, kind, verb_class;
+    int32_t status;
+    uint32_t field; /* REVEALED */
+    const credstore_actor *actor;
+    const char *tenant, *parent, *id; /* as asked for; NULL = none */
+} credstore_event;
+
 typedef struct credstore_options {
     uint32_t struct_size, flags;
     const credstore_key_source *key; /* root key; borrowed for the call. NULL: memory engine only */
@@ -261,6 +290,15 @@ typedef struct credstore_options {
     int64_t (*now_ms)(void *ctx); /* a clock for tests; NULL = CLOCK_REALTIME. Any thread */
     void *now_ctx;
     int64_t wait_ms; /* default of credstore_call.wait_ms; 0 = 5000 */
+    /* Decides instead of the default rules: OK, or E_FORBIDDEN or E_NOT_FOUND; any other answer is
+       taken for E_FORBIDDEN. Called outside transactions, with no lock held, from the calling
+       thread; must not call this store. "Nobody grants what he does not hold", and the checks of
+       the actor itself, hold beside it. */
+    credstore_status (*policy)(void *ctx, const credstore_question *question);
+    void *policy_ctx;
+    void (*event)(void *ctx,
+                  const credstore_event *event); /* called likewise; costs no transaction */
+    void *event_ctx;
 } credstore_options;
 
 /* A root key in a file: exactly 32 bytes, a regular file that only its owner can read.

@@ -131,6 +131,67 @@ credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err)
     return CREDSTORE_OK;
 }
 
+void cs_op_tell(const cs_op *op, uint32_t type, credstore_status status, uint32_t field)
+{
+    const credstore_event event = {
+        .struct_size = sizeof event,
+        .type = type,
+        .kind = op->kind->id,
+        .verb_class = op->cls,
+        .status = (int32_t)status,
+        .field = field,
+        .actor = &op->actor,
+        .tenant = op->tenant,
+        .parent = op->parent,
+        .id = op->asked_id,
+    };
+
+    if (op->store->event != NULL)
+        op->store->event(op->store->event_ctx, &event);
+}
+
+static credstore_status ask_hook(const cs_op *op, uint32_t stage, bool exists, uint64_t revision,
+                                 bool by_default, credstore_error *err)
+{
+    const credstore_question question = {
+        .struct_size = sizeof question,
+        .stage = stage,
+        .kind = op->kind->id,
+        .verb_class = op->cls,
+        .by_default = by_default,
+        .exists = exists,
+        .revision = revision,
+        .actor = &op->actor,
+        .tenant = op->tenant,
+        .parent = op->parent,
+        .id = op->asked_id,
+    };
+    const credstore_status status = op->store->policy(op->store->policy_ctx, &question);
+
+    if (status == CREDSTORE_OK)
+        return status;
+    if (status == CREDSTORE_E_NOT_FOUND)
+        return cs_fail(err, status, op->kind->id_name, "There is no such record");
+    return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The host's policy refused");
+}
+
+credstore_status cs_op_ask(const cs_op *op, uint32_t stage, bool exists, uint64_t revision,
+                           credstore_error *err)
+{
+    const bool hooked = op->store->policy != NULL;
+    credstore_status status = CREDSTORE_OK;
+
+    if (!hooked && stage == CREDSTORE_QUESTION_RECORD)
+        return status; /* the default rules look at no record */
+    status =
+        cs_policy_may(op->store, &op->actor, op->kind, op->cls, op->tenant, hooked ? NULL : err);
+    if (hooked)
+        status = ask_hook(op, stage, exists, revision, status == CREDSTORE_OK, err);
+    if (status != CREDSTORE_OK)
+        cs_op_tell(op, CREDSTORE_EVENT_DENIED, status, 0);
+    return status;
+}
+
 credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, cs_class cls,
                              const credstore_call *call, const cs_names *names,
                              credstore_error *err)
@@ -140,6 +201,8 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
     memset(op, 0, sizeof *op);
     op->store = store;
     op->kind = kind;
+    op->cls = cls;
+    op->asked_id = names->id;
     op->at.kind = kind->id;
     if (status == CREDSTORE_OK)
         status = take_call(op, call, err);
@@ -150,7 +213,7 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
         op->tenant = names->tenant == NULL ? "" : names->tenant;
     else
         op->tenant = op->call.tenant == NULL ? op->actor.tenant : op->call.tenant;
-    status = cs_policy_may(store, &op->actor, kind, cls, op->tenant, err);
+    status = cs_op_ask(op, CREDSTORE_QUESTION_VERB, false, 0, err);
     if (status == CREDSTORE_OK)
         status = check_path(op, err);
     if (status == CREDSTORE_OK && names->id != NULL)

@@ -21,11 +21,21 @@ typedef struct cs_op {
     const cs_kind *kind;
     credstore_call call;
     credstore_actor actor;
-    const char *tenant; /* as the host vouches for it */
+    cs_class cls;
+    const char *asked_id; /* not yet checked; NULL = none */
+    const char *tenant;   /* as the host vouches for it */
     const char *parent;
     char id[CS_ID_MAX + 1]; /* "" until it is known; folded */
     cs_locator at;
 } cs_op;
+
+/* Asks the policy: the host's hook if there is one, else the default rules. Tells the event hook of
+   a refusal. exists and revision: at stage CREDSTORE_QUESTION_RECORD. E_FORBIDDEN, or E_NOT_FOUND
+   if the hook says so. */
+credstore_status cs_op_ask(const cs_op *op, uint32_t stage, bool exists, uint64_t revision,
+                           credstore_error *err);
+/* Tells the event hook, if there is one. */
+void cs_op_tell(const cs_op *op, uint32_t type, credstore_status status, uint32_t field);
 
 /* Takes the call, lets the policy speak, then checks tenant, parent, id and request id, in this
    order: whoever may not ask learns nothing. E_INVALID, E_UNAUTHENTICATED, E_EXPIRED, E_FORBIDDEN.

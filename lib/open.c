@@ -27,7 +27,9 @@ static const uint16_t option_starts[] = {
     offsetof(credstore_options, catalogue),      offsetof(credstore_options, catalogue_count),
     offsetof(credstore_options, base_url_allow), offsetof(credstore_options, base_url_allow_count),
     offsetof(credstore_options, now_ms),         offsetof(credstore_options, now_ctx),
-    offsetof(credstore_options, wait_ms),
+    offsetof(credstore_options, wait_ms),        offsetof(credstore_options, policy),
+    offsetof(credstore_options, policy_ctx),     offsetof(credstore_options, event),
+    offsetof(credstore_options, event_ctx),
 };
 
 /* ---- forks ---- */
@@ -167,6 +169,10 @@ static credstore_status open_parts(credstore *store, const char *path,
     store->wait_ms = options->wait_ms == 0 ? WAIT_MS : options->wait_ms;
     store->now_ms = options->now_ms == NULL ? cs_time_now : options->now_ms;
     store->now_ctx = options->now_ctx;
+    store->policy = options->policy;
+    store->policy_ctx = options->policy_ctx;
+    store->event = options->event;
+    store->event_ctx = options->event_ctx;
     if (status == CREDSTORE_OK)
         status = watch_forks(store, err);
     if (status == CREDSTORE_OK)

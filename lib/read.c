@@ -146,5 +146,7 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
     cs_txn_end(&txn);
     cs_loaded_free(&loaded);
     cs_desk_free(desk);
+    if (status == CREDSTORE_OK)
+        cs_op_tell(&op, CREDSTORE_EVENT_REVEALED, status, field);
     return status;
 }

@@ -32,6 +32,10 @@ struct credstore {
     int64_t (*now_ms)(void *ctx);
     void *now_ctx;
     int64_t wait_ms;
+    credstore_status (*policy)(void *ctx, const credstore_question *question);
+    void *policy_ctx;
+    void (*event)(void *ctx, const credstore_event *event);
+    void *event_ctx;
     bool read_only, is_open;
     bool creating; /* nothing is there yet: the first transaction starts a new head */
     _Atomic uint64_t seen_generation;

@@ -87,6 +87,7 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     txn->store = store;
     txn->write = write;
     txn->changed = false;
+    txn->clock_behind = false;
     txn->copies = NULL;
     txn->handle = NULL;
     txn->random_used = 0;
@@ -283,6 +284,7 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
     if (txn->head.generation < seen)
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is older than it was");
     txn->now = cs_store_effective(txn->store, txn->head.time);
+    txn->clock_behind = txn->now < txn->head.time;
     return CREDSTORE_OK;
 }
 
@@ -360,6 +362,9 @@ static credstore_status attempt(credstore *store, const cs_work *work, cs_txn *t
     return engine_failed(store, *result, "The engine could not commit", err);
 }
 
+static const credstore_event clock_event = {.struct_size = sizeof clock_event,
+                                            .type = CREDSTORE_EVENT_CLOCK};
+
 /* 1, 2, 4 ... 64 ms, each cut by up to a half that the spare randomness picks. */
 static void back_off(unsigned tries, uint8_t jitter)
 {
@@ -385,6 +390,8 @@ credstore_status cs_txn_write(credstore *store, const cs_work *work, credstore_e
     }
     if (status == CREDSTORE_OK && txn.changed)
         remember(store, &txn.head);
+    if (status == CREDSTORE_OK && txn.clock_behind && store->event != NULL)
+        store->event(store->event_ctx, &clock_event);
     cs_wipe(&txn, sizeof txn);
     if (status == CREDSTORE_E_CONFLICT)
         return cs_fail(err, status, NULL, "Others were faster each time; try again");

@@ -18,7 +18,7 @@ enum { START_OVER_MAX = 8 };
 /* What the pre-read saw, and the policy judged by. */
 typedef struct seen {
     bool found;
-    uint64_t incarnation;
+    uint64_t incarnation, revision;
 } seen;
 
 typedef struct change {
@@ -105,6 +105,7 @@ static credstore_status pre_read(change *c, credstore_error *err)
         status = check_revision(c, &now, err);
     c->before.found = now.found;
     c->before.incarnation = now.found ? now.record.incarnation : 0;
+    c->before.revision = now.found ? now.record.revision : 0;
     cs_txn_end(&txn);
     cs_loaded_free(&now);
     return status;
@@ -142,7 +143,7 @@ static credstore_status check_actor(change *c, cs_txn *txn, credstore_error *err
     for (unsigned n = 0; n < CS_CATALOGUE_MAX && status == CREDSTORE_OK; n++)
         if (!permissions->present || !cs_bit_get(permissions->bytes.ptr, n))
             c->actor.permissions[n / 64] &= ~(UINT64_C(1) << (n % 64));
-    if (status == CREDSTORE_OK)
+    if (status == CREDSTORE_OK && c->op.store->policy == NULL)
         status = cs_policy_may(c->op.store, &c->actor, c->op.kind, CS_CHANGE, c->op.tenant, err);
 cleanup:
     cs_loaded_free(&own);
@@ -424,6 +425,9 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
         status = cs_op_set_id(&c->op, NULL, err);
     for (int tries = 0; status == CREDSTORE_OK && tries < START_OVER_MAX; tries++) {
         status = pre_read(c, err);
+        if (status == CREDSTORE_OK)
+            status = cs_op_ask(&c->op, CREDSTORE_QUESTION_RECORD, c->before.found,
+                               c->before.revision, err);
         if (status != CREDSTORE_OK)
             break;
         status = cs_txn_write(store, &work, err);

@@ -60,6 +60,7 @@ enum {
     CS_TLV_UPDATED_AT = 0x0004,  /* i64, absent = not yet changed */
     CS_TLV_INCARNATION = 0x0005, /* u64, random at creation */
     CS_TLV_REMOVED_AT = 0x0006,  /* i64, of a tombstone */
+    CS_TLV_PREVIOUS = 0x0007,    /* a rolled secret in its grace; once for each */
     CS_TLV_FIELD = 0x0100,
     CS_TLV_CRITICAL = 0x8000 /* from here on: unknown means E_FORMAT */
 };

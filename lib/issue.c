@@ -10,13 +10,13 @@
 #include "text.h"
 #include "token.h"
 
-enum { GRACE_MAX_S = 10 * 366 * 86400, REFERENCE_HEAD = 1 + CS_SCOPE_LEN };
+enum { REFERENCE_HEAD = 1 + CS_SCOPE_LEN };
 
 credstore_status cs_wish_check(const cs_token_wish *wish, credstore_error *err)
 {
     if (wish->out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "key", "An argument is NULL");
-    if (wish->grace_s > GRACE_MAX_S)
+    if (wish->grace_s > CS_GRACE_MAX_S)
         return cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
     if (wish->prefix != NULL &&
         !cs_token_prefix_valid(wish->prefix, cs_text_len(wish->prefix, CS_TOKEN_PREFIX_MAX)))

@@ -10,6 +10,8 @@
 #include "load.h"
 #include "merge.h"
 
+enum { CS_GRACE_MAX_S = 10 * 366 * 86400 };
+
 /* A token to be made with the change. */
 typedef struct cs_token_wish {
     const char *prefix; /* NULL = the record's, or the kind's */

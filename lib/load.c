@@ -158,7 +158,8 @@ credstore_status cs_load_part(cs_txn *txn, const cs_kind *kind, const cs_locator
                               credstore_error *err)
 {
     const cs_value *value = &loaded->record.values[field];
-    const cs_part *here = cs_record_part(&loaded->record, kind->fields[field].id);
+    const cs_part *here =
+        cs_record_part(&loaded->record, kind->fields[field].id, value->part_revision);
     part_search search = {kind->fields[field].id, value->part_revision, out, false};
     cs_key from, to;
     credstore_status status = CREDSTORE_OK;

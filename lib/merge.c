@@ -121,6 +121,33 @@ credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_e
     return status;
 }
 
+void cs_merge_previous(cs_settle *settle)
+{
+    const cs_kind *kind = settle->kind;
+    cs_record *fresh = &settle->fresh;
+
+    fresh->previous_count = 0;
+    for (size_t i = 0; settle->old != NULL && i < kind->field_count; i++) {
+        const cs_value *old = &settle->old->values[i];
+        const cs_previous *kept = cs_record_previous(settle->old, kind->fields[i].id);
+        cs_previous *next = &fresh->previous[fresh->previous_count];
+
+        if (kind->fields[i].type != CS_SECRET)
+            continue;
+        if ((settle->changed >> i & 1) == 0) {
+            if (kept != NULL && settle->now < kept->until)
+                fresh->previous[fresh->previous_count++] = *kept;
+        } else if (settle->grace_s > 0 && old->present) {
+            next->field = kind->fields[i].id;
+            next->until = settle->now + INT64_C(1000) * settle->grace_s;
+            next->part_revision = old->part_revision;
+            memcpy(next->part_tag, old->part_tag, CS_TAG_LEN);
+            memcpy(next->fingerprint, old->fingerprint, CS_FINGERPRINT_LEN);
+            fresh->previous_count++;
+        }
+    }
+}
+
 void cs_merge_removal(cs_settle *settle)
 {
     const cs_record *old = settle->old;
@@ -133,6 +160,7 @@ void cs_merge_removal(cs_settle *settle)
         memset(&settle->fresh.values[i], 0, sizeof settle->fresh.values[i]);
     }
     settle->fresh.unknown_count = 0;
+    settle->fresh.previous_count = 0;
     settle->fresh.removed_at = settle->now;
 }
 

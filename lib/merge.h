@@ -19,6 +19,7 @@ typedef struct cs_settle {
     const cs_inputs *inputs;
     const cs_loaded *source; /* of a restore: the record as it was; else NULL */
     uint32_t changed;        /* bit i: fields[i] is not what it was */
+    uint32_t grace_s;        /* of a roll: the replaced secrets stay good for it */
     int64_t now;
     const uint8_t *random;     /* CS_SETTLE_RANDOM bytes, for ids; at creation only */
     char made[2][CS_MADE_MAX]; /* room for ids that settle makes */
@@ -34,6 +35,10 @@ credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_e
    what was issued, and what the kind keeps for itself, stays. E_INVALID: a value that would not be
    taken today. */
 credstore_status cs_merge_source(const credstore *store, cs_settle *settle, credstore_error *err);
+
+/* Keeps the secrets that are in their grace, lets go of those that were changed or whose time is
+   over, and with a grace keeps those that are changed now. */
+void cs_merge_previous(cs_settle *settle);
 
 /* Makes fresh the tombstone of old: whose it was and when, and nothing else. */
 void cs_merge_removal(cs_settle *settle);

@@ -33,7 +33,7 @@ static credstore_status add_part(cs_txn *txn, const cs_locator *at, cs_settle *s
         return status;
     }
     if (!is_changed(settle, i)) {
-        part = cs_record_part(&old->record, field); /* there: decoding saw to it */
+        part = cs_record_part(&old->record, field, value->part_revision); /* decoding saw to it */
         cs_buf_add(parts, part->whole.ptr, part->whole.len);
         return CREDSTORE_OK;
     }
@@ -59,6 +59,13 @@ static credstore_status seal_current(cs_txn *txn, const cs_locator *at, cs_settl
         status = add_part(txn, at, settle, i, old, &parts, err);
         count++;
     }
+    for (size_t i = 0; i < settle->fresh.previous_count && status == CREDSTORE_OK; i++) {
+        const cs_previous *p = &settle->fresh.previous[i];
+        const cs_part *part = cs_record_part(&old->record, p->field, p->part_revision);
+
+        cs_buf_add(&parts, part->whole.ptr, part->whole.len);
+        count++;
+    }
     if (status != CREDSTORE_OK)
         goto cleanup;
     cs_record_encode(kind, &settle->fresh, &body);
@@ -77,20 +84,29 @@ cleanup:
     return status;
 }
 
+/* Does the new value still have this part, as the current secret or as one in its grace? */
+static bool stays(const cs_settle *settle, const cs_part *part)
+{
+    const cs_value *value = cs_settle_value(settle, part->field);
+    const cs_previous *previous = cs_record_previous(&settle->fresh, part->field);
+
+    return (value->present && value->part_revision == part->revision) ||
+           (previous != NULL && previous->part_revision == part->revision);
+}
+
 /* The old body under its history label, with the parts that are replaced or cleared. */
 static credstore_status seal_history(cs_txn *txn, const cs_locator *at, const cs_settle *settle,
                                      const cs_loaded *old, cs_buf *value, credstore_error *err)
 {
-    const cs_kind *kind = settle->kind;
     const cs_label label = cs_record_label(CS_ROLE_HISTORY, at, 0, old->record.revision);
     cs_buf parts = {0};
     uint16_t count = 0;
     credstore_status status;
 
-    for (size_t i = 0; i < kind->field_count; i++) {
-        const cs_part *part = cs_record_part(&old->record, kind->fields[i].id);
+    for (size_t i = 0; i < old->record.part_count; i++) {
+        const cs_part *part = &old->record.parts[i];
 
-        if (part == NULL || !is_changed(settle, i))
+        if (stays(settle, part))
             continue;
         cs_buf_add(&parts, part->whole.ptr, part->whole.len);
         count++;

@@ -24,7 +24,7 @@ static credstore_status absent(const cs_op *op, credstore_error *err)
 }
 
 /* Loads what the operation asks for; absent and another tenant's are the same. */
-static credstore_status load(cs_op *op, cs_txn *txn, cs_loaded *loaded, credstore_error *err)
+credstore_status cs_load_own(const cs_op *op, cs_txn *txn, cs_loaded *loaded, credstore_error *err)
 {
     const credstore_status status =
         cs_load(txn, op->kind, &op->at, op->call.at_revision, loaded, err);
@@ -40,7 +40,7 @@ static credstore_status view(cs_op *op, cs_txn *txn, void **out, credstore_error
 {
     cs_loaded loaded = {0};
     int64_t used = 0;
-    credstore_status status = load(op, txn, &loaded, err);
+    credstore_status status = cs_load_own(op, txn, &loaded, err);
 
     if (status == CREDSTORE_OK)
         status = cs_load_usage(txn, op->kind, &op->at, &used, err);
@@ -83,33 +83,38 @@ credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_c
     return status;
 }
 
-static credstore_status open_part(cs_op *op, cs_txn *txn, const cs_loaded *loaded, size_t field,
-                                  credstore_secret **out, credstore_error *err)
+credstore_status cs_open_part(const cs_op *op, const cs_part *part, credstore_secret **out,
+                              credstore_error *err)
 {
-    const cs_field *what = &op->kind->fields[field];
     const credstore *store = op->store;
-    cs_part part;
-    cs_label label;
+    const cs_label label = cs_record_label(CS_ROLE_PART, &op->at, part->field, part->revision);
     credstore_status status;
 
-    if (!loaded->record.values[field].present)
-        return cs_fail(err, CREDSTORE_E_NOT_FOUND, what->name, "The field has no value");
-    status = cs_load_part(txn, op->kind, &op->at, loaded, field, &part, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    if (part.box.sealed.len > CS_SECRET_MAX)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, what->name, "The part is longer than a secret");
-    *out = cs_secret_new(store->arena, part.box.sealed.len);
+    if (part->box.sealed.len > CS_SECRET_MAX)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The part is longer than a secret");
+    *out = cs_secret_new(store->arena, part->box.sealed.len);
     if (*out == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    label = cs_record_label(CS_ROLE_PART, &op->at, part.field, part.revision);
     status = cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_SECRET, &label,
-                               &part.box, cs_secret_bytes(*out), err);
+                               &part->box, cs_secret_bytes(*out), err);
     if (status != CREDSTORE_OK) {
         credstore_secret_free(*out);
         *out = NULL;
     }
     return status;
+}
+
+static credstore_status open_field(const cs_op *op, cs_txn *txn, const cs_loaded *loaded,
+                                   size_t field, credstore_secret **out, credstore_error *err)
+{
+    cs_part part;
+    credstore_status status;
+
+    if (!loaded->record.values[field].present)
+        return cs_fail(err, CREDSTORE_E_NOT_FOUND, op->kind->fields[field].name,
+                       "The field has no value");
+    status = cs_load_part(txn, op->kind, &op->at, loaded, field, &part, err);
+    return status == CREDSTORE_OK ? cs_open_part(op, &part, out, err) : status;
 }
 
 credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstore_call *call,
@@ -140,9 +145,9 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
     if (status != CREDSTORE_OK)
         return status;
     desk = cs_desk_lend(store, &loaded.plain);
-    status = load(&op, &txn, &loaded, err);
+    status = cs_load_own(&op, &txn, &loaded, err);
     if (status == CREDSTORE_OK)
-        status = open_part(&op, &txn, &loaded, index, out, err);
+        status = open_field(&op, &txn, &loaded, index, out, err);
     cs_txn_end(&txn);
     cs_loaded_free(&loaded);
     cs_desk_free(desk);

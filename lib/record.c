@@ -13,6 +13,8 @@
 enum { FRAME_HEAD = 1 + 1 + 2 + 8, PART_HEAD = 2 + 8, TLV_HEAD = 2 + 4 };
 /* revision, set-at, tag, fingerprint; the mask follows */
 enum { SECRET_HEAD = 8 + 8 + CS_TAG_LEN + CS_FINGERPRINT_LEN };
+/* field, until, revision, tag, fingerprint */
+enum { PREVIOUS_LEN = 2 + 8 + 8 + CS_TAG_LEN + CS_FINGERPRINT_LEN };
 
 static credstore_status damaged(credstore_error *err)
 {
@@ -114,6 +116,22 @@ static bool read_number(credstore_bytes in, int64_t *out)
     return true;
 }
 
+static bool read_previous(credstore_bytes in, cs_record *record)
+{
+    cs_previous *p = &record->previous[record->previous_count];
+    const uint8_t *from = in.ptr;
+
+    if (in.len != PREVIOUS_LEN || record->previous_count == CS_FIELDS_MAX)
+        return false;
+    p->field = cs_get_u16(from);
+    p->until = (int64_t)cs_get_u64(from + 2);
+    p->part_revision = cs_get_u64(from + 10);
+    memcpy(p->part_tag, from + 18, CS_TAG_LEN);
+    memcpy(p->fingerprint, from + 18 + CS_TAG_LEN, CS_FINGERPRINT_LEN);
+    record->previous_count++;
+    return true;
+}
+
 /* The members that every record has. False: malformed. *known says whether id is one of them. */
 static bool read_common(uint16_t id, credstore_bytes in, cs_record *record, bool *known)
 {
@@ -134,6 +152,8 @@ static bool read_common(uint16_t id, credstore_bytes in, cs_record *record, bool
         return read_number(in, &record->updated_at);
     case CS_TLV_REMOVED_AT:
         return read_number(in, &record->removed_at);
+    case CS_TLV_PREVIOUS:
+        return read_previous(in, record);
     case CS_TLV_INCARNATION:
         ok = read_number(in, &number);
         record->incarnation = (uint64_t)number;
@@ -165,27 +185,37 @@ static credstore_status read_member(const cs_kind *kind, uint16_t id, credstore_
     return CREDSTORE_OK;
 }
 
-/* Each secret that the body names, and no other, lies beside it: its revision and tag say so
-   without opening it. History keeps only the parts that were replaced, so there a part may be
-   missing. */
+/* Does the part that the body names lie beside it? History keeps only the parts that were replaced,
+   so there it may be missing. *named counts those that are there. */
+static bool part_agrees(const cs_record *record, uint8_t role, uint16_t field, uint64_t revision,
+                        const uint8_t *tag, size_t *named)
+{
+    const cs_part *part = cs_record_part(record, field, revision);
+
+    if (part == NULL)
+        return role != CS_ROLE_CURRENT;
+    (*named)++;
+    return memcmp(part->box.tag, tag, CS_TAG_LEN) == 0;
+}
+
+/* Each secret that the body names, and no other, lies beside it: revision and tag say so without
+ * opening it. */
 static bool parts_agree(const cs_kind *kind, const cs_record *record, uint8_t role)
 {
     size_t named = 0;
 
     for (size_t i = 0; i < kind->field_count; i++) {
         const cs_value *value = &record->values[i];
-        const cs_part *part;
 
-        if (kind->fields[i].type != CS_SECRET || !value->present)
-            continue;
-        part = cs_record_part(record, kind->fields[i].id);
-        if (part == NULL && role == CS_ROLE_CURRENT)
+        if (kind->fields[i].type == CS_SECRET && value->present &&
+            !part_agrees(record, role, kind->fields[i].id, value->part_revision, value->part_tag,
+                         &named))
             return false;
-        if (part == NULL)
-            continue;
-        named++;
-        if (part->revision != value->part_revision ||
-            memcmp(part->box.tag, value->part_tag, CS_TAG_LEN) != 0)
+    }
+    for (size_t i = 0; i < record->previous_count; i++) {
+        const cs_previous *p = &record->previous[i];
+
+        if (!part_agrees(record, role, p->field, p->part_revision, p->part_tag, &named))
             return false;
     }
     return named == record->part_count;
@@ -258,6 +288,17 @@ static void put_field(cs_buf *out, const cs_field *field, const cs_value *value)
         put_bytes(out, id, value->bytes);
 }
 
+static void put_previous(cs_buf *out, const cs_previous *p)
+{
+    cs_buf_u16(out, CS_TLV_PREVIOUS);
+    cs_buf_u32(out, PREVIOUS_LEN);
+    cs_buf_u16(out, p->field);
+    cs_buf_u64(out, (uint64_t)p->until);
+    cs_buf_u64(out, p->part_revision);
+    cs_buf_add(out, p->part_tag, CS_TAG_LEN);
+    cs_buf_add(out, p->fingerprint, CS_FINGERPRINT_LEN);
+}
+
 void cs_record_encode(const cs_kind *kind, const cs_record *record, cs_buf *out)
 {
     put_bytes(out, CS_TLV_OWNER, record->owner);
@@ -272,14 +313,24 @@ void cs_record_encode(const cs_kind *kind, const cs_record *record, cs_buf *out)
     for (size_t i = 0; i < kind->field_count; i++)
         if (record->values[i].present)
             put_field(out, &kind->fields[i], &record->values[i]);
+    for (size_t i = 0; i < record->previous_count; i++)
+        put_previous(out, &record->previous[i]);
     for (size_t i = 0; i < record->unknown_count; i++)
         cs_buf_add(out, record->unknown[i].ptr, record->unknown[i].len);
 }
 
-const cs_part *cs_record_part(const cs_record *record, uint16_t field)
+const cs_part *cs_record_part(const cs_record *record, uint16_t field, uint64_t revision)
 {
     for (size_t i = 0; i < record->part_count; i++)
-        if (record->parts[i].field == field)
+        if (record->parts[i].field == field && record->parts[i].revision == revision)
             return &record->parts[i];
+    return NULL;
+}
+
+const cs_previous *cs_record_previous(const cs_record *record, uint16_t field)
+{
+    for (size_t i = 0; i < record->previous_count; i++)
+        if (record->previous[i].field == field)
+            return &record->previous[i];
     return NULL;
 }

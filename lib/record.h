@@ -31,11 +31,22 @@ typedef struct cs_part {
     credstore_bytes whole; /* header and box */
 } cs_part;
 
+/* A secret that was rolled and stays good for a while: its part lies beside the current one. */
+typedef struct cs_previous {
+    uint16_t field;
+    int64_t until;
+    uint64_t part_revision;
+    uint8_t part_tag[CS_TAG_LEN];
+    uint8_t fingerprint[CS_FINGERPRINT_LEN];
+} cs_previous;
+
 typedef struct cs_record {
     uint64_t revision, incarnation;
     int64_t created_at, updated_at, removed_at; /* removed_at: of a tombstone, else 0 */
     credstore_bytes owner, parent, id;
     cs_value values[CS_FIELDS_MAX]; /* as the kind's fields */
+    cs_previous previous[CS_FIELDS_MAX];
+    size_t previous_count;
     cs_part parts[CS_FIELDS_MAX];
     size_t part_count;
     credstore_bytes unknown[CS_FIELDS_MAX]; /* members of a newer library, kept whole on rewrite */
@@ -71,7 +82,9 @@ void cs_frame_begin(cs_buf *out, uint8_t role, uint16_t part_count, uint64_t rev
 /* Appends a part's header, before its box. */
 void cs_part_begin(cs_buf *out, uint16_t field, uint64_t revision);
 
-/* The part of a field, or NULL. */
-const cs_part *cs_record_part(const cs_record *record, uint16_t field);
+/* The part of a field that was sealed at a revision, or NULL. */
+const cs_part *cs_record_part(const cs_record *record, uint16_t field, uint64_t revision);
+/* The rolled secret of a field, or NULL. */
+const cs_previous *cs_record_previous(const cs_record *record, uint16_t field);
 
 #endif

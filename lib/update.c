@@ -26,6 +26,7 @@ typedef struct change {
     cs_inputs inputs;
     const cs_render *render;
     const cs_token_wish *wish; /* NULL: no token */
+    uint32_t grace_s;          /* of rolled secrets */
     cs_making making;
     uint8_t action;  /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
     seen before;     /* the pre-read */
@@ -239,6 +240,8 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
         status = cs_make_token(txn, settle, c->wish, &c->making, err);
     if (status != CREDSTORE_OK)
         return status;
+    settle->grace_s = c->grace_s;
+    cs_merge_previous(settle);
     if (c->old.found && settle->changed == 0)
         settle->fresh.revision--;
     else if (c->old.found && settle->fresh.updated_at < txn->now)
@@ -412,7 +415,8 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
 
     if (status == CREDSTORE_OK && c->wish != NULL)
         status = cs_wish_check(c->wish, err);
-    if (status == CREDSTORE_OK && (creates(c) || c->action == CS_ACTION_UPDATE))
+    if (status == CREDSTORE_OK &&
+        (creates(c) || c->action == CS_ACTION_UPDATE || request->patch != NULL))
         status = cs_inputs_take(store, kind, request->patch, request->origin, creates(c),
                                 &c->inputs, err);
     if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
@@ -460,6 +464,7 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
     c->action = action;
     c->render = request->render;
     c->wish = request->token;
+    c->grace_s = request->grace_s;
     c->source_revision = request->source_revision;
     status = change_record(c, store, kind, call, request, err);
     cs_loaded_free(&c->old);
@@ -492,6 +497,30 @@ credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_
                          const cs_request *request, void *out, credstore_error *err)
 {
     return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
+}
+
+credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const credstore_call *call,
+                                const cs_names *names, uint32_t field,
+                                const credstore_secret_text *fresh, uint32_t grace_s, void *out,
+                                credstore_error *err)
+{
+    const size_t i = field > UINT16_MAX ? kind->field_count : cs_field_index(kind, (uint16_t)field);
+    const uint32_t size = kind->patch_size;
+    union {
+        uint64_t align;
+        uint8_t bytes[CS_PATCH_MAX];
+    } patch = {0};
+    const cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
+
+    cs_error_clear(err);
+    if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
+        fresh->op != CREDSTORE_SET)
+        return cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");
+    if (grace_s > CS_GRACE_MAX_S)
+        return cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
+    memcpy(patch.bytes, &size, sizeof size);
+    memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
+    return run(store, kind, call, &request, CS_ACTION_ROLL, out, err);
 }
 
 credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -15,6 +15,7 @@ typedef struct cs_request {
     const cs_render *render;    /* may be NULL */
     const cs_token_wish *token; /* NULL: no token is made */
     uint64_t source_revision;   /* of a restore */
+    uint32_t grace_s;           /* secrets that the patch replaces stay good for it */
 } cs_request;
 
 /* out as for cs_get(), but may be NULL. */
@@ -25,6 +26,12 @@ credstore_status cs_update(credstore *store, const cs_kind *kind, const credstor
 /* A new token for a record that has one, or may have one. */
 credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
                          const cs_request *request, void *out, credstore_error *err);
+
+/* Replaces one secret; the old one stays good for grace_s seconds. */
+credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const credstore_call *call,
+                                const cs_names *names, uint32_t field,
+                                const credstore_secret_text *fresh, uint32_t grace_s, void *out,
+                                credstore_error *err);
 
 /* Switches the kind's active flag. action: CS_ACTION_DEACTIVATE or _REACTIVATE. E_UNSUPPORTED: it
  * has none. */

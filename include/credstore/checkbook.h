@@ -119,6 +119,13 @@ CREDSTORE_API credstore_status credstore_checkbook_restore(credstore *store,
                                                            const credstore_checkbook **out,
                                                            credstore_error *err);
 
+/* Replaces the secret `field` by *fresh (op SET). The old one is kept for grace_s seconds (0 = not
+   at all, at most ten years). out may be NULL. Errors as for update. */
+CREDSTORE_API credstore_status
+credstore_checkbook_roll(credstore *store, const credstore_call *call, const char *id,
+                         uint32_t field, const credstore_secret_text *fresh, uint32_t grace_s,
+                         const credstore_checkbook **out, credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -147,6 +147,27 @@ CREDSTORE_API credstore_status credstore_stripe_restore(credstore *store,
                                                         const credstore_stripe **out,
                                                         credstore_error *err);
 
+/* Replaces the secret `field` by *fresh (op SET). The old one stays in use for webhook verification
+   for grace_s seconds (0 = not at all, at most ten years). out may be NULL. Errors as for update.
+ */
+CREDSTORE_API credstore_status credstore_stripe_roll(credstore *store, const credstore_call *call,
+                                                     const char *project_id, uint32_t field,
+                                                     const credstore_secret_text *fresh,
+                                                     uint32_t grace_s, const credstore_stripe **out,
+                                                     credstore_error *err);
+
+/* Proves that a webhook came from Stripe: header is the Stripe-Signature value ("t=...,v1=...",
+   several v1 allowed), body the bytes received (docs.stripe.com/webhooks#verify-manually:
+   HMAC-SHA256 of "t.body" under the secret's text, hexadecimal). Takes the current secret and, in
+   its grace, the one before; compares in constant time. tolerance_s: how far t may be from now; 0 =
+   300. The actor needs the right to reveal. E_UNAUTHENTICATED: no signature fits. E_EXPIRED: a
+   signature fits, and is too old or ahead. E_INVALID: malformed header. E_NOT_FOUND: no record, or
+   no such secret. E_INACTIVE: switched off. E_FORBIDDEN. */
+CREDSTORE_API credstore_status credstore_stripe_webhook_verify(
+    credstore *store, const credstore_call *call, const char *project_id, uint32_t field,
+    const credstore_slice *header, const credstore_slice *body, uint32_t tolerance_s,
+    credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

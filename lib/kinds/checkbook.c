@@ -194,3 +194,13 @@ credstore_status credstore_checkbook_restore(credstore *store, const credstore_c
 
     return cs_restore(store, &cs_kind_checkbook, call, &request, out, err);
 }
+
+credstore_status credstore_checkbook_roll(credstore *store, const credstore_call *call,
+                                          const char *id, uint32_t field,
+                                          const credstore_secret_text *fresh, uint32_t grace_s,
+                                          const view_t **out, credstore_error *err)
+{
+    const cs_names names = {.id = id};
+
+    return cs_roll_secret(store, &cs_kind_checkbook, call, &names, field, fresh, grace_s, out, err);
+}

@@ -14,6 +14,7 @@
 #include "text.h"
 #include "update.h"
 #include "validate.h"
+#include "webhook.h"
 
 typedef credstore_stripe_patch patch_t;
 typedef credstore_stripe view_t;
@@ -365,4 +366,31 @@ credstore_status credstore_stripe_restore(credstore *store, const credstore_call
     const cs_request request = {.names = &names, .source_revision = revision};
 
     return cs_restore(store, &cs_kind_stripe, call, &request, out, err);
+}
+
+credstore_status credstore_stripe_roll(credstore *store, const credstore_call *call,
+                                       const char *project_id, uint32_t field,
+                                       const credstore_secret_text *fresh, uint32_t grace_s,
+                                       const view_t **out, credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+
+    return cs_roll_secret(store, &cs_kind_stripe, call, &names, field, fresh, grace_s, out, err);
+}
+
+credstore_status credstore_stripe_webhook_verify(credstore *store, const credstore_call *call,
+                                                 const char *project_id, uint32_t field,
+                                                 const credstore_slice *header,
+                                                 const credstore_slice *body, uint32_t tolerance_s,
+                                                 credstore_error *err)
+{
+    const cs_names names = {.id = project_id};
+    const bool webhook = field == CREDSTORE_STRIPE_TEST_WEBHOOK_SECRET ||
+                         field == CREDSTORE_STRIPE_LIVE_WEBHOOK_SECRET;
+
+    cs_error_clear(err);
+    if (!webhook)
+        return cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
+    return cs_webhook_verify(store, &cs_kind_stripe, call, &names, (uint16_t)field, header, body,
+                             tolerance_s, err);
 }

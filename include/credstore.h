@@ -224,12 +224,16 @@ enum { CREDSTORE_CALL_EXPAND_PERMISSIONS = 1 }; /* flags: fill the view's permis
 typedef struct credstore_call {
     uint32_t struct_size, flags;
     const credstore_actor *actor; /* NULL: E_UNAUTHENTICATED */
-    const char *tenant;         /* whose record; NULL = the actor's own. The host vouches for it */
-    const char *request_id;     /* for the audit, at most 128 visible ASCII characters, or NULL */
-    uint64_t expected_revision; /* 0 = any, a revision, CREDSTORE_MUST_EXIST or _MUST_BE_NEW;
-                                   of a change: else E_REVISION and nothing changed */
-    uint64_t at_revision;       /* get and reveal: the record as it was then; 0 = now */
-    int64_t wait_ms;            /* for the writer's turn, then E_BUSY; 0 = the store's default */
+    const char *tenant;          /* whose record; NULL = the actor's own. The host vouches for it */
+    const char *request_id;      /* for the audit, at most 128 visible ASCII characters, or NULL */
+    uint64_t expected_revision;  /* 0 = any, a revision, CREDSTORE_MUST_EXIST or _MUST_BE_NEW;
+                                    of a change: else E_REVISION and nothing changed */
+    uint64_t at_revision;        /* get and reveal: the record as it was then; 0 = now */
+    int64_t wait_ms;             /* for the writer's turn, then E_BUSY; 0 = the store's default */
+    const char *idempotency_key; /* create, issue and roll: 1..255 visible ASCII characters, or
+                                    NULL. The same key from the same actor, tenant and verb within
+                                    24 hours gets the first answer again, token included; with
+                                    another request E_IDEMPOTENCY. Other verbs do not look at it */
 } credstore_call;
 
 /* ---- opening -----------------------------------------------------------------------------------
@@ -464,7 +468,7 @@ typedef struct credstore_request {
     credstore_slice id;    /* the last id of the path, percent-decoded by the host */
     credstore_slice query; /* after the '?', as received */
     credstore_slice body;  /* at most 64 KiB, else 413 */
-    credstore_slice if_match, if_none_match, request_id;
+    credstore_slice if_match, if_none_match, request_id, idempotency_key;
 } credstore_request;
 
 typedef struct credstore_answer {

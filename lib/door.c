@@ -32,6 +32,7 @@ static const uint16_t request_starts[] = {
     offsetof(credstore_request, if_match),
     offsetof(credstore_request, if_none_match),
     offsetof(credstore_request, request_id),
+    offsetof(credstore_request, idempotency_key),
 };
 
 /* ---- answers ---- */
@@ -105,7 +106,7 @@ typedef struct visit {
     credstore_call call;
     cs_names names;
     char tenant[CS_ID_MAX + 2], parent[CS_ID_MAX + 2], id[CS_ID_MAX + 2];
-    char request_id[REQUEST_ID_MAX + 2];
+    char request_id[REQUEST_ID_MAX + 2], idempotency_key[CS_ID_MAX + 2];
     credstore_page page;
     uint32_t grace_s;
     char after[CURSOR_MAX + 2], before[CURSOR_MAX + 2];
@@ -121,7 +122,7 @@ static const char *text_of(credstore_slice slice, char *out, size_t max)
     if (slice.ptr == NULL)
         return NULL;
     if (slice.len == 0 || slice.len > max || memchr(slice.ptr, '\0', slice.len) != NULL) {
-        memcpy(out, "/", 2);
+        memcpy(out, " ", 2);
         return out;
     }
     memcpy(out, slice.ptr, slice.len);
@@ -498,6 +499,7 @@ static credstore_status answer(credstore *store, const credstore_request *reques
     v->call.struct_size = sizeof v->call;
     v->call.actor = v->request.actor;
     v->call.request_id = text_of(v->request.request_id, v->request_id, REQUEST_ID_MAX);
+    v->call.idempotency_key = text_of(v->request.idempotency_key, v->idempotency_key, CS_ID_MAX);
     v->names.id = text_of(v->request.id, v->id, CS_ID_MAX);
     v->names.parent = text_of(v->request.parent, v->parent, CS_ID_MAX);
     v->names.tenant = text_of(v->request.tenant, v->tenant, CS_ID_MAX);

@@ -131,6 +131,17 @@ void cs_key_usage(cs_key *key, const cs_locator *at)
     add_locator(key, CS_TABLE_USAGE, at);
 }
 
+void cs_key_receipt(cs_key *key, uint32_t day, const uint8_t *mac)
+{
+    uint8_t raw[4];
+
+    start(key, CS_TABLE_RECEIPT);
+    cs_put_u32(raw, day);
+    add(key, raw, sizeof raw);
+    if (mac != NULL)
+        add(key, mac, CS_SCOPE_LEN);
+}
+
 void cs_key_token(cs_key *key, const char *ksuid)
 {
     start(key, CS_TABLE_TOKEN);

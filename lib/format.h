@@ -148,6 +148,8 @@ void cs_key_list(cs_key *key, uint8_t table, uint8_t kind, const uint8_t *scope)
 /* A record's entry in its owner's index. */
 void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at);
 void cs_key_usage(cs_key *key, const cs_locator *at);
+void cs_key_receipt(cs_key *key, uint32_t day,
+                    const uint8_t *mac); /* mac NULL: where the day begins */
 void cs_key_token(cs_key *key, const char *ksuid);
 void cs_key_digest(cs_key *key, const uint8_t *mac);
 credstore_bytes cs_key_bytes(const cs_key *key);

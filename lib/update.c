@@ -11,6 +11,7 @@
 #include "error.h"
 #include "policy.h"
 #include "put.h"
+#include "receipt.h"
 #include "view.h"
 
 enum { START_OVER_MAX = 8 };
@@ -28,6 +29,8 @@ typedef struct change {
     const cs_token_wish *wish; /* NULL: no token */
     uint32_t grace_s;          /* of rolled secrets */
     cs_making making;
+    cs_receipt receipt;
+    bool replayed;
     uint8_t action;  /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
     seen before;     /* the pre-read */
     bool start_over; /* the record is not the one that was judged */
@@ -102,7 +105,7 @@ static credstore_status pre_read(change *c, credstore_error *err)
     if (status != CREDSTORE_OK)
         return status;
     status = load(c, &txn, &now, err);
-    if (status == CREDSTORE_OK)
+    if (status == CREDSTORE_OK && !c->receipt.wanted) /* with a key, the receipt is asked first */
         status = check_revision(c, &now, err);
     c->before.found = now.found;
     c->before.incarnation = now.found ? now.record.incarnation : 0;
@@ -255,6 +258,16 @@ static bool is_no_change(const change *c)
     return c->action != CS_ACTION_REMOVE && c->old.found && c->settle.changed == 0;
 }
 
+static credstore_status show_view(change *c, credstore_error *err)
+{
+    credstore_status status = cs_view_build(c->op.store, c->op.kind, &c->settle.fresh, c->used,
+                                            cs_op_grants_of(&c->op), &c->view, err);
+
+    if (status == CREDSTORE_OK && c->render != NULL)
+        status = c->render->run(c->render->arg, c->view, err);
+    return status;
+}
+
 static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
 {
     credstore_status status = CREDSTORE_OK;
@@ -264,12 +277,7 @@ static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
     c->used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
     if (c->old.found)
         status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->used, err);
-    if (status == CREDSTORE_OK)
-        status = cs_view_build(c->op.store, c->op.kind, &c->settle.fresh, c->used,
-                               cs_op_grants_of(&c->op), &c->view, err);
-    if (status == CREDSTORE_OK && c->render != NULL)
-        status = c->render->run(c->render->arg, c->view, err);
-    return status;
+    return status == CREDSTORE_OK ? show_view(c, err) : status;
 }
 
 /* Kinds whose ids are unique in the store have their owner's list beside them. */
@@ -361,12 +369,40 @@ static credstore_status load_source(change *c, cs_txn *txn, credstore_error *err
     return status;
 }
 
+/* The first answer again: the record as that change left it, and the token that it made. */
+static credstore_status replay(change *c, cs_txn *txn, credstore_error *err)
+{
+    cs_replay first = {0};
+    credstore_status status = cs_receipt_find(txn, &c->receipt, &first, err);
+
+    c->replayed = first.found;
+    if (status == CREDSTORE_OK && first.found)
+        status = cs_load(txn, c->op.kind, &first.at, first.revision, &c->source, err);
+    if (status == CREDSTORE_OK && first.found &&
+        (!c->source.found || !cs_op_owns(&c->op, &c->source.record)))
+        status = cs_fail(err, CREDSTORE_E_NOT_FOUND, c->op.kind->id_name,
+                         "The record of the first answer is gone");
+    if (c->wish != NULL && first.token != NULL) {
+        credstore_secret_free(*c->wish->out);
+        *c->wish->out = first.token;
+    }
+    if (status != CREDSTORE_OK || !first.found)
+        return status;
+    c->settle.fresh = c->source.record;
+    c->settle.changed = 0;
+    c->old.found = false;
+    return show_view(c, err);
+}
+
 static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *err)
 {
     change *c = arg;
     credstore_status status;
 
     reset(c);
+    status = replay(c, txn, err);
+    if (status != CREDSTORE_OK || c->replayed)
+        return status;
     status = load(c, txn, &c->old, err);
     if (status == CREDSTORE_OK && !is_as_judged(c)) {
         c->start_over = true;
@@ -387,6 +423,9 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
     status = cs_put_record(txn, &c->op.at, &c->settle, c->old.found ? &c->old : NULL, err);
     if (status == CREDSTORE_OK)
         status = put_beside(c, txn, err);
+    if (status == CREDSTORE_OK)
+        status = cs_receipt_put(txn, &c->receipt, &c->op.at, c->settle.fresh.revision,
+                                c->wish == NULL ? NULL : *c->wish->out, err);
     return status == CREDSTORE_OK ? put_audit(c, txn, err) : status;
 }
 
@@ -421,6 +460,10 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
                                 &c->inputs, err);
     if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
         status = cs_op_set_id(&c->op, cs_origin_id(kind, &c->inputs), err);
+    if (status == CREDSTORE_OK)
+        status =
+            cs_receipt_name(&c->op, c->action, &c->inputs, c->wish == NULL ? NULL : c->wish->prefix,
+                            c->wish == NULL ? c->grace_s : c->wish->grace_s, &c->receipt, err);
     work.wait_ms = c->op.call.wait_ms;
     if (status == CREDSTORE_OK)
         status = set_switch(c, err);

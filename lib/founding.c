@@ -16,7 +16,8 @@ enum {
     MAGIC_LEN = sizeof magic - 1,
     META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN,
     SEALED_META_LEN = 1 + 8 + 8, /* highest format, created at, epoch */
-    SLOTS_MAX = 64
+    SLOTS_MAX = 64,
+    LANE = 0
 };
 
 static const cs_label meta_label = {.role = CS_ROLE_META};
@@ -170,18 +171,26 @@ static credstore_status load_keyring(cs_txn *txn, const cs_store_keys *keys, cre
     return cs_keyring_load(&store->sealer, keys, store->arena, body, secret, &store->keyring, err);
 }
 
-/* The head, and the last audit entry against it. */
+/* The head, and the last audit entry against it. An entry behind that one was written by a later
+   commit: the head alone was put back. */
 static credstore_status load_head(cs_txn *txn, credstore_error *err)
 {
     uint8_t previous[CS_CHAIN_LEN];
+    credstore_bytes later;
     bool found = false;
     cs_head head;
+    cs_key key;
     credstore_status status = cs_head_read(txn, &head, &found, err);
 
     if (status == CREDSTORE_OK && !found)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (status == CREDSTORE_OK)
         status = cs_audit_check(txn, head.last_seq, head.chain, previous, err);
+    cs_key_audit(&key, LANE, head.last_seq + 1);
+    if (status == CREDSTORE_OK)
+        status = cs_txn_get(txn, &key, &later, &found, err);
+    if (status == CREDSTORE_OK && found)
+        status = cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The head is older than the audit");
     if (status != CREDSTORE_OK)
         return status;
     atomic_store(&txn->store->seen_generation, head.generation);

@@ -305,6 +305,7 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
         status = pre_read(c, err);
         if (status != CREDSTORE_OK)
             break;
+        c->start_over = false; /* the turn may not come, and in_transaction() not run */
         status = cs_txn_write(store, &work, err);
         if (!c->start_over)
             break;

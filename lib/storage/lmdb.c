@@ -126,7 +126,7 @@ static void unclaim(cs_lmdb_env *env, cs_lmdb_txn *txn)
    one of the two sees the other. */
 static int claim(cs_lmdb_env *env, cs_lmdb_txn **out)
 {
-    const int64_t end = cs_lmdb_now_ms() + CS_LMDB_DRAIN_WAIT_MS;
+    int64_t naps = 0;
     cs_lmdb_txn *txn;
 
     for (;;) {
@@ -136,7 +136,7 @@ static int claim(cs_lmdb_env *env, cs_lmdb_txn **out)
         if (!atomic_load(&env->draining))
             break;
         unclaim(env, txn);
-        if (cs_lmdb_now_ms() >= end)
+        if (naps++ >= CS_LMDB_DRAIN_WAIT_MS)
             return ETIMEDOUT;
         cs_lmdb_sleep_ms(1);
     }
@@ -194,8 +194,8 @@ static int begin_read(cs_lmdb *handle, void **out)
         if (rc == MDB_SUCCESS)
             break;
         unclaim(env, txn);
-        if (rc == MDB_MAP_RESIZED && remap_for_read(env) == 0)
-            rc = MDB_MAP_RESIZED;
+        if (rc == MDB_MAP_RESIZED && remap_for_read(env) != 0)
+            break;
     }
     if (rc != MDB_SUCCESS)
         return rc;

@@ -293,6 +293,7 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
                                     &f->ring_secret};
     enum { VALUES = sizeof values / sizeof *values };
     cs_key keys[VALUES];
+    bool there = false;
     credstore_bytes value;
     credstore_status status;
 
@@ -304,6 +305,11 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
     status = cs_txn_get(txn, &keys[0], &value, &f->lost, err);
     if (status != CREDSTORE_OK || f->lost)
         return status;
+    for (size_t i = 1; i < VALUES && status == CREDSTORE_OK; i++) {
+        status = cs_txn_get(txn, &keys[i], &value, &there, err);
+        if (status == CREDSTORE_OK && there) /* its keys must not be written over */
+            return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its header");
+    }
     for (size_t i = 0; i < VALUES && status == CREDSTORE_OK; i++)
         status = cs_txn_put(txn, &keys[i], values[i], err);
     return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;

@@ -23,6 +23,7 @@ typedef struct cs_txn {
     void *handle;
     bool write, changed;
     int64_t now;
+    uint64_t seen; /* the generation that this process knew of before it began */
     cs_head head;
     uint8_t audit_nonce[CS_NONCE_LEN]; /* of the last entry: the marker by which an unknown commit
                                           is found */

@@ -201,7 +201,8 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
     else if (c->old.found && settle->fresh.updated_at < txn->now)
         settle->fresh.updated_at = txn->now;
     p = cs_field_index(kind, kind->permissions_field);
-    if (kind->permissions_field == 0 || (settle->changed >> p & 1) == 0)
+    if (kind->permissions_field == 0 || (settle->changed >> p & 1) == 0 ||
+        !settle->fresh.values[p].present)
         return status;
     return cs_policy_grants(&c->actor, c->old.found ? c->old.record.values[p].bytes.ptr : NULL,
                             settle->fresh.values[p].bytes.ptr, kind->fields[p].name, err);

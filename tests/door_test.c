@@ -604,13 +604,14 @@ static void test_problem(test_world *w)
     static const struct {
         const char *body, *answer;
     } rows[] = {
-        {"{\"is_active\":1}",
-         "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
-         "\"detail\":\"The value is of another type\",\"errors\":[{\"field\":\"is_active\","
-         "\"message\":\"The value is of another type\"}]}"},
+        {"{\"is_active\":1}", "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+                              "\"detail\":\"The value is of another "
+                              "type\",\"offset\":13,\"errors\":[{\"field\":\"is_active\","
+                              "\"message\":\"The value is of another type\"}]}"},
         {"{\"secret_key\":null}",
          "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
-         "\"detail\":\"The value cannot be null\",\"errors\":[{\"field\":\"secret_key\","
+         "\"detail\":\"The value cannot be "
+         "null\",\"offset\":14,\"errors\":[{\"field\":\"secret_key\","
          "\"message\":\"The value cannot be null\"}]}"},
     };
     const test_kind *k = kind_of(CREDSTORE_KIND_CHECKBOOK);
@@ -774,7 +775,7 @@ static void test_expand(test_world *w)
         "\"organizations\":{\"read\":true,\"update\":false},\"users\":{\"read\":false,"
         "\"list\":false},\"checkbook\":{\"read\":false,\"update\":false,\"reveal\":false},"
         "\"stripe\":{\"update\":false,\"reveal\":false},"
-        "\"service_credentials\":{\"update\":true}}}";
+        "\"service_credentials\":{\"update\":true},\"webhooks\":{\"reveal\":false}}}";
     const test_kind *k = kind_of(CREDSTORE_KIND_SERVICE_CREDENTIAL);
     credstore_actor actor = test_actor(CREDSTORE_ACTOR_USER, 0, "u", TEST_TENANT);
 

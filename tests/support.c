@@ -92,6 +92,7 @@ const credstore_permission test_catalogue[] = {
     {"stripe:update", "stripe", "update"},
     {"stripe:reveal", "stripe", "reveal"},
     {"service_credentials:update", "service_credentials", "update"},
+    {"webhooks:reveal", "webhooks", "reveal"}, /* of the kind that is in tests/kinds alone */
 };
 const size_t test_catalogue_count = sizeof test_catalogue / sizeof *test_catalogue;
 

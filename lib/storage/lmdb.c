@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "error.h"
@@ -297,15 +299,23 @@ static bool meta_write_failed(cs_lmdb_env *env)
     return rc != MDB_SUCCESS;
 }
 
-/* LMDB answers EIO to the short write of a disk that is running full. */
+/* LMDB answers EIO to the short write of a disk that is running full, or of a file that has come to
+   the process's limit. */
 static int full_or(cs_lmdb_env *env, int rc)
 {
     struct statvfs fs;
+    struct stat st;
+    struct rlimit limit;
     mdb_filehandle_t fd;
 
-    if (rc != EIO || mdb_env_get_fd(env->mdb, &fd) != MDB_SUCCESS || fstatvfs(fd, &fs) != 0)
+    if (rc != EIO || mdb_env_get_fd(env->mdb, &fd) != MDB_SUCCESS)
         return rc;
-    return fs.f_bavail == 0 ? ENOSPC : rc;
+    if (fstatvfs(fd, &fs) == 0 && fs.f_bavail == 0)
+        return ENOSPC;
+    if (fstat(fd, &st) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY && (rlim_t)st.st_size >= limit.rlim_cur)
+        return EFBIG;
+    return rc;
 }
 
 static int32_t commit_result(cs_lmdb *handle, int rc)

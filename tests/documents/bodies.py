@@ -119,9 +119,12 @@ def of_bytes(rng, limit):
     return text + "x" * (limit - len(text.encode())) if full else text
 
 
+LONGEST = {limit: Deck([c * limit for c in ("a", "é", "漢", "😀")]) for limit in (255, 500, 2000)}
+
+
 def of_characters(rng, limit, least, controls):
-    if rng.random() < 0.06:
-        return rng.choice(("a", "é", "漢", "😀")) * limit
+    if rng.random() < 0.2:
+        return LONGEST[limit].draw(rng)
     return characters(rng, rng.randrange(least, 80), controls)
 
 

@@ -289,6 +289,15 @@ def example_stripe(folder):
     driver.close()
 
 
+def longest(driver, limit, at, **others):
+    """A limit is of characters, not of bytes, and not of the units that escapes come in."""
+    for count, http in ((limit, "200"), (limit + 1, "400")):
+        for body in (json.dumps({"description": "\U0001F600" * count, **others}),
+                     json.dumps({"description": "\U0001F600" * count, **others}, ensure_ascii=False)):
+            answer = driver.ask("handle", verb="update", body=body, **at)
+            expect(answer["http"] == http, f"{count} characters: HTTP {answer['http']}, not {http}")
+
+
 def example_service_credential(folder):
     f = fixture("service_credential")
     catalogue = [("a", "organizations", "read"), ("b", "organizations", "update"),
@@ -311,6 +320,7 @@ def example_service_credential(folder):
     del at["id"]
     answer = driver.ask("handle", verb="create", id="least", body=b'{"name":"n"}', **at)
     nulls_are("the least", success("the least", answer, 201, 1), f["members"], "optional")
+    longest(driver, 500, {**at, "id": "least"})
     driver.close()
 
 
@@ -353,6 +363,7 @@ def example_api_key(folder):
     for change, http, error in refusals:
         request = {"verb": "update", "body": f["requests"][0], **at, **change}
         error_is(f"the {http}", driver.ask("handle", **request), http, error)
+    longest(driver, 2000, at, flatPermissionsList=[])
     driver.close()
 
 

@@ -22,6 +22,17 @@
 #include "storage/engines.h"
 #include "store.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define UNDER_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNDER_ASAN 1
+#endif
+#endif
+#ifndef UNDER_ASAN
+#define UNDER_ASAN 0
+#endif
+
 enum { RACERS = 8, PATH_ROOM = TEST_PATH_MAX + 16 };
 
 static uint64_t seed;
@@ -445,7 +456,7 @@ static void tell(const story *s)
     else
         status = work_write(e.store, &actor, &c, &revision, &err);
     e.events = NULL;
-    printf("%s: %s after %u\n", s->name, credstore_status_name(status), e.writes);
+    printf("%s: %s after %u\n", s->name, credstore_status_name((int32_t)status), e.writes);
     assert_status(s->status, status, &err);
     assert_int_equal(project_revision(e.store, &actor), s->revision);
     if (s->writes != 0)
@@ -1101,6 +1112,20 @@ static void child_opens_for_itself(void **state)
     munmap(l, sizeof *l);
 }
 
+/* ASan's allocator may be locked for ever in such a child, so there only what does not allocate. */
+static bool child_of_threads(const fixture *f)
+{
+    if (UNDER_ASAN)
+        return forked_permit(f->stores[0], &f->actor) &&
+               forked_actor_grant(f->stores[0], &f->actor);
+    if (!is_all_refused(f))
+        return false;
+    credstore_close(f->stores[0]);
+    if (f->stores[1] != f->stores[0])
+        credstore_close(f->stores[1]);
+    return true;
+}
+
 /* Forks while threads are in the midst of changes: the child must neither hang nor harm. */
 static void forks_while_threads_write(void **state)
 {
@@ -1124,16 +1149,12 @@ static void forks_while_threads_write(void **state)
         fflush(NULL);
         pid = fork();
         if (pid == 0) {
-            bool ok;
-
             alarm(20);
-            ok = is_all_refused(&f);
-            credstore_close(f.stores[0]);
-            if (f.stores[1] != f.stores[0])
-                credstore_close(f.stores[1]);
-            _exit(ok ? EXIT_SUCCESS : EXIT_FAILURE);
+            if (!child_of_threads(&f))
+                _exit(EXIT_FAILURE);
+            kill(getpid(), SIGKILL); /* what lost threads held is no leak to be told at an exit */
         }
-        bad += ended(pid) != 0;
+        bad += ended(pid) != SIGKILL;
     }
     atomic_store(&l->stop, 1);
     join_clerks(&all);

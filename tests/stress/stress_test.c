@@ -92,7 +92,7 @@ static bool stopped(const worker *w)
 static bool fine(worker *w, credstore_status status, const char *what)
 {
     if (status != CREDSTORE_OK)
-        TROUBLE(w, "%s: %s %d %s", what, credstore_status_name(status), w->err.native,
+        TROUBLE(w, "%s: %s %d %s", what, credstore_status_name((int32_t)status), w->err.native,
                 w->err.message);
     return status == CREDSTORE_OK;
 }
@@ -211,7 +211,8 @@ static void change_nothing(worker *w, work_change *c)
         return;
     status = work_write(w->store, w->actor, c, &revision, &w->err);
     if (stale && status != CREDSTORE_E_REVISION)
-        TROUBLE(w, "a passed revision was answered with %s", credstore_status_name(status));
+        TROUBLE(w, "a passed revision was answered with %s",
+                credstore_status_name((int32_t)status));
     if (!stale && fine(w, status, "an empty patch"))
         see(w, c->record, revision);
     atomic_fetch_add(stale ? &w->board->stale : &w->board->unchanged, 1);

@@ -164,6 +164,13 @@ TSAN_PROGRAMS ?= $(PROGRAMS)
 TEST_TIMEOUT ?= 300
 
 MORE_fifth_kind_test := $(TEST_TABLE) $(TEST_KINDS:%.c=$(BUILD)/%.o)
+WORK := $(BUILD)/tests/stress/work.o
+MORE_stress_test := $(WORK)
+MORE_life_test := $(WORK)
+# scan_test looks at what a process leaves in memory.
+NOT_asan_scan_test := the sanitizer keeps freed memory as it was
+NOT_tsan_scan_test := the shadow memory is too large to be looked through
+NOT_valgrind_scan_test := valgrind keeps freed memory as it was
 # A program that defines __wrap_f is linked with --wrap=f.
 wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oh '__wrap_[a-z0-9_]*' $(1))))
 comma := ,
@@ -172,9 +179,9 @@ INTERNALS := $(BUILD)/internals.a
 $(INTERNALS): $(OBJECTS) $(TABLE)
 	rm -f $@
 	$(AR) rcs $@ $^
-# What test programs share: tests/support.h.
+# What test programs share: tests/support.h, tests/kind_contract.h.
 SUPPORT := $(BUILD)/tests/support.a
-$(SUPPORT): $(BUILD)/tests/support.o
+$(SUPPORT): $(BUILD)/tests/support.o $(BUILD)/tests/kind_contract.o
 	rm -f $@
 	$(AR) rcs $@ $^
 
@@ -234,7 +241,8 @@ check-valgrind:
 	+@$(SUB) -k $(VALGRIND) run-programs; $(COUNT) $$? $(BUILD)/results-valgrind
 check-documents:
 	@rm -rf $(RESULTS)
-	+@$(SUB) -k $(filter run/tests/documents/%,$(RUN_SCRIPTS)); $(COUNT) $$? $(RESULTS)
+	+@$(SUB) -k $(filter run/tests/documents/%,$(RUN_SCRIPTS)); code=$$?; \
+	  sed -n '/^documents: /p' $(RESULTS)/*.log; $(COUNT) $$code $(RESULTS)
 
 FUZZERS := $(basename $(sort $(wildcard tests/fuzz/*.c)))
 FUZZ_SECONDS ?= 30
@@ -292,6 +300,6 @@ deps:
 .PHONY: FORCE
 FORCE:
 -include $(patsubst %.c,$(BUILD)/%.d,$(SOURCES) $(TEST_KINDS) $(EXAMPLES)) $(TABLES:.o=.d) \
-  $(patsubst %,$(BUILD)/%.d,$(PROGRAMS) $(HELPERS) $(FUZZERS) tests/support)
+  $(patsubst %,$(BUILD)/%.d,$(PROGRAMS) $(HELPERS) $(FUZZERS) tests/support tests/kind_contract tests/stress/work)
 
 endif

@@ -46,7 +46,8 @@ credstore_status cs_catalogue_copy(const credstore_permission *items, size_t cou
 
     memset(out, 0, sizeof *out);
     if (count > CS_CATALOGUE_MAX)
-        return invalid(err, "A catalogue has at most 512 permissions");
+        return cs_fail(err, CREDSTORE_E_TOO_LARGE, "catalogue",
+                       "A catalogue has at most 512 permissions");
     if (count == 0)
         return CREDSTORE_OK;
     for (size_t i = 0; i < count; i++) {

@@ -23,7 +23,7 @@ typedef struct cs_catalogue {
     char *texts;
 } cs_catalogue;
 
-/* Checks and copies the host's list. E_INVALID: field "catalogue". */
+/* Checks and copies the host's list. E_INVALID, E_TOO_LARGE: field "catalogue". */
 credstore_status cs_catalogue_copy(const credstore_permission *items, size_t count,
                                    cs_catalogue *out, credstore_error *err);
 void cs_catalogue_free(cs_catalogue *catalogue);

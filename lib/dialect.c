@@ -348,6 +348,8 @@ static void show_problem(cs_json_writer *writer, const credstore_error *error)
     cs_json_write_text(writer, "title", title_of(http));
     cs_json_write_number(writer, "status", (int64_t)http);
     cs_json_write_text(writer, "detail", error->message);
+    if (error->offset != 0) /* the byte of the body: all that says where, if no member does */
+        cs_json_write_number(writer, "offset", error->offset);
     if (error->field[0] == '\0')
         return;
     cs_json_enter_array(writer, "errors");

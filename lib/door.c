@@ -114,7 +114,7 @@ typedef struct visit {
     credstore_answer *answer;
 } visit;
 
-/* A slice as a text. What cannot be one (a NUL in it, too long, empty) becomes "/", which no
+/* A slice as a text. What cannot be one (a NUL in it, too long, empty) becomes a newline, which no
    alphabet has: so it is refused where the value is checked, and not before the policy has spoken.
  */
 static const char *text_of(credstore_slice slice, char *out, size_t max)
@@ -122,12 +122,24 @@ static const char *text_of(credstore_slice slice, char *out, size_t max)
     if (slice.ptr == NULL)
         return NULL;
     if (slice.len == 0 || slice.len > max || memchr(slice.ptr, '\0', slice.len) != NULL) {
-        memcpy(out, " ", 2);
+        memcpy(out, "\n", 2);
         return out;
     }
     memcpy(out, slice.ptr, slice.len);
     out[slice.len] = '\0';
     return out;
+}
+
+/* Without a pointer there is nothing, whatever the length says. */
+static void drop_lengths(credstore_request *r)
+{
+    credstore_slice *const slices[] = {&r->tenant,        &r->parent,     &r->id,
+                                       &r->query,         &r->body,       &r->if_match,
+                                       &r->if_none_match, &r->request_id, &r->idempotency_key};
+
+    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
+        if (slices[i]->ptr == NULL)
+            slices[i]->len = 0;
 }
 
 static credstore_slice trimmed(credstore_slice s)
@@ -237,10 +249,13 @@ static bool is_expand(credstore_slice name)
 /* expand[]=permissions, again or as a comma list. */
 static credstore_status take_expand(visit *v, credstore_slice value, credstore_error *err)
 {
+    bool more;
+
     do {
+        more = value.len > 0 && memchr(value.ptr, ',', value.len) != NULL;
         if (!is_text(next_piece(&value, ','), "permissions"))
             return cs_fail(err, CREDSTORE_E_INVALID, "expand[]", "Only permissions expand");
-    } while (value.len > 0);
+    } while (more);
     v->call.flags |= CREDSTORE_CALL_EXPAND_PERMISSIONS;
     return CREDSTORE_OK;
 }
@@ -489,6 +504,7 @@ static credstore_status answer(credstore *store, const credstore_request *reques
 
     if (status != CREDSTORE_OK)
         return status;
+    drop_lengths(&v->request);
     v->kind = cs_kind_find(v->request.kind);
     if (v->kind == NULL)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "kind", "There is no such kind");

@@ -64,7 +64,7 @@ static const result_row storage_results[] = {
     [CREDSTORE_STORAGE_TOO_LARGE] = {CREDSTORE_E_TOO_LARGE, "The engine takes no such long value"},
     [CREDSTORE_STORAGE_CORRUPT] = {CREDSTORE_E_INTEGRITY, "The engine's structures are damaged"},
     [CREDSTORE_STORAGE_NO_MEMORY] = {CREDSTORE_E_NO_MEMORY, "Out of memory"},
-    [CREDSTORE_STORAGE_STOP] = {CREDSTORE_OK, NULL},
+    [CREDSTORE_STORAGE_STOP] = {CREDSTORE_E_STORAGE, NULL}, /* a sink's word, not an engine's */
 };
 
 static const credstore_status crypto_statuses[] = {

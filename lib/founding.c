@@ -16,7 +16,8 @@ enum {
     MAGIC_LEN = sizeof magic - 1,
     META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN,
     SEALED_META_LEN = 1 + 8 + 8, /* highest format, created at, epoch */
-    SLOTS_MAX = 64
+    SLOTS_MAX = 64,
+    LANE = 0
 };
 
 static const cs_label meta_label = {.role = CS_ROLE_META};
@@ -170,18 +171,26 @@ static credstore_status load_keyring(cs_txn *txn, const cs_store_keys *keys, cre
     return cs_keyring_load(&store->sealer, keys, store->arena, body, secret, &store->keyring, err);
 }
 
-/* The head, and the last audit entry against it. */
+/* The head, and the last audit entry against it. An entry behind that one was written by a later
+   commit: the head alone was put back. */
 static credstore_status load_head(cs_txn *txn, credstore_error *err)
 {
     uint8_t previous[CS_CHAIN_LEN];
+    credstore_bytes later;
     bool found = false;
     cs_head head;
+    cs_key key;
     credstore_status status = cs_head_read(txn, &head, &found, err);
 
     if (status == CREDSTORE_OK && !found)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (status == CREDSTORE_OK)
         status = cs_audit_check(txn, head.last_seq, head.chain, previous, err);
+    cs_key_audit(&key, LANE, head.last_seq + 1);
+    if (status == CREDSTORE_OK)
+        status = cs_txn_get(txn, &key, &later, &found, err);
+    if (status == CREDSTORE_OK && found)
+        status = cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The head is older than the audit");
     if (status != CREDSTORE_OK)
         return status;
     atomic_store(&txn->store->seen_generation, head.generation);
@@ -284,6 +293,7 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
                                     &f->ring_secret};
     enum { VALUES = sizeof values / sizeof *values };
     cs_key keys[VALUES];
+    bool there = false;
     credstore_bytes value;
     credstore_status status;
 
@@ -295,6 +305,11 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
     status = cs_txn_get(txn, &keys[0], &value, &f->lost, err);
     if (status != CREDSTORE_OK || f->lost)
         return status;
+    for (size_t i = 1; i < VALUES && status == CREDSTORE_OK; i++) {
+        status = cs_txn_get(txn, &keys[i], &value, &there, err);
+        if (status == CREDSTORE_OK && there) /* its keys must not be written over */
+            return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its header");
+    }
     for (size_t i = 0; i < VALUES && status == CREDSTORE_OK; i++)
         status = cs_txn_put(txn, &keys[i], values[i], err);
     return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;

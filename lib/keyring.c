@@ -179,6 +179,8 @@ static credstore_status load_entries(const cs_sealer *sealer, credstore_secret *
     if (len % ENTRY_LEN != 0 || len / ENTRY_LEN > CS_KEYRING_MAX)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The keyring has an impossible length");
     ring->version = cs_get_u64(p);
+    if (secret != NULL && cs_get_u64(cs_secret_bytes(secret)) != ring->version)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The keyring's halves differ in version");
     p += VERSION_LEN;
     for (size_t left = len; left > 0; left -= ENTRY_LEN, p += ENTRY_LEN) {
         cs_data_key *key = &ring->keys[ring->count];

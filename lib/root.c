@@ -75,14 +75,14 @@ credstore_status cs_root_wrap(const cs_sealer *sealer, const credstore_key_sourc
     return status;
 }
 
-/* Reads head and box; false if they are not those of a slot. */
-static bool read_slot(credstore_bytes value, const uint8_t **head, cs_box *box)
+/* Behind the head of a slot of our own method: one box. */
+static bool read_box(credstore_bytes value, cs_box *box)
 {
-    *head = value.ptr;
-    if (value.len < HEAD_LEN || (*head)[0] != CS_FORMAT)
-        return false;
-    value = cs_bytes(*head + HEAD_LEN, value.len - HEAD_LEN);
-    return cs_box_take(&value, box) && value.len == 0 && box->key_id == 0;
+    const uint8_t *head = value.ptr;
+
+    value = cs_bytes(head + HEAD_LEN, value.len - HEAD_LEN);
+    return head[1] == CS_ROOT_METHOD_RAW && cs_box_take(&value, box) && value.len == 0 &&
+           box->key_id == 0;
 }
 
 credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_source *source,
@@ -90,7 +90,7 @@ credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_sou
                                 bool *ours, credstore_error *err)
 {
     uint8_t check[CHECK_LEN];
-    const uint8_t *head;
+    const uint8_t *head = value.ptr;
     size_t len;
     cs_box box;
     cs_label label;
@@ -98,15 +98,15 @@ credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_sou
     credstore_status status;
 
     *ours = false;
-    if (!read_slot(value, &head, &box))
+    if (value.len < HEAD_LEN || head[0] != CS_FORMAT)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A root slot is not what was written");
     status = check_value(sealer, source, slot, check, err);
     if (status != CREDSTORE_OK || !cs_equal_secret(check, head + 3, CHECK_LEN))
-        return status;
+        return status; /* what lies behind another's head depends on its method */
     *ours = true;
     *rights = head[2];
     len = (*rights & CS_RIGHT_REVEAL) != 0 ? CS_STORE_KEYS_LEN : CS_DATA_KEY_LEN;
-    if (head[1] != CS_ROOT_METHOD_RAW || box.sealed.len != len)
+    if (!read_box(value, &box) || box.sealed.len != len)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A root slot is not what was written");
     label = slot_label(slot, head);
     status = load_root(sealer, source, CREDSTORE_SUITE_XAES_256_GCM, &key, err);

@@ -16,65 +16,65 @@
 
 enum { SLOTS = 64, ALIGN = 16 };
 
-/* One slot. Lives inside the mapping, so a forked child finds arena == NULL. */
+/* The handle of a slot. Handles and book-keeping hold no secret and live on the heap, so that they
+   survive a fork, and nothing written past a slot's end reaches them. */
 struct credstore_secret {
     cs_arena *arena;
-    size_t index, len;
-    _Alignas(ALIGN) uint8_t bytes[CS_SECRET_MAX + 1];
+    uint8_t *bytes;
+    size_t len;
 };
 
-/* The book-keeping holds no secret and lives on the heap: it survives a fork. */
 struct cs_arena {
     atomic_size_t refs;
-    _Atomic uint64_t taken; /* one bit a slot; bits of slots that do not exist are set */
-    credstore_secret *slots;
+    _Atomic uint64_t taken; /* one bit a slot */
     void *map;
     size_t map_len;
+    credstore_secret slots[];
 };
 
-/* A mapping of count slots whose last byte is followed, up to the page's end, by nothing of use;
-   the first and the last page are never accessible. */
-static bool map_slots(cs_arena *arena, size_t count)
+/* inner bytes, rounded up to pages, between two pages without access. */
+static uint8_t *map_guarded(cs_arena *arena, size_t inner)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t inner = (count * sizeof(credstore_secret) + page - 1) / page * page;
-    const size_t whole = inner + 2 * page;
+    const size_t whole = (inner + page - 1) / page * page + 2 * page;
     uint8_t *map = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (map == MAP_FAILED)
-        return false;
-    if (mprotect(map + page, inner, PROT_READ | PROT_WRITE) != 0) {
+        return NULL;
+    if (mprotect(map + page, whole - 2 * page, PROT_READ | PROT_WRITE) != 0) {
         (void)munmap(map, whole);
-        return false;
+        return NULL;
     }
     /* Best effort all three: a low RLIMIT_MEMLOCK or an old kernel must not stop the host. */
-    (void)mlock(map + page, inner);
-    (void)madvise(map + page, inner, MADV_DONTDUMP);
-    (void)madvise(map + page, inner, MADV_WIPEONFORK);
-    arena->slots = (credstore_secret *)(void *)(map + page);
+    (void)mlock(map + page, whole - 2 * page);
+    (void)madvise(map + page, whole - 2 * page, MADV_DONTDUMP);
+    (void)madvise(map + page, whole - 2 * page, MADV_WIPEONFORK);
     arena->map = map;
     arena->map_len = whole;
-    return true;
+    return map + page;
 }
 
-static cs_arena *arena_of(size_t count)
+/* count slots for secrets of up to max bytes. */
+static cs_arena *arena_of(size_t count, size_t max)
 {
-    cs_arena *arena = cs_alloc(1, sizeof *arena);
+    const size_t room = (max + 1 + ALIGN - 1) / ALIGN * ALIGN;
+    cs_arena *arena = cs_alloc(1, sizeof *arena + count * sizeof *arena->slots);
+    uint8_t *bytes = arena == NULL ? NULL : map_guarded(arena, count * room);
 
-    if (arena == NULL)
-        return NULL;
-    if (!map_slots(arena, count)) {
+    if (bytes == NULL) {
         cs_free(arena);
         return NULL;
     }
+    for (size_t i = 0; i < count; i++)
+        arena->slots[i].bytes = bytes + i * room;
     atomic_init(&arena->refs, 1);
-    atomic_init(&arena->taken, count < SLOTS ? UINT64_MAX << count : 0);
+    atomic_init(&arena->taken, 0);
     return arena;
 }
 
 cs_arena *cs_arena_new(void)
 {
-    return arena_of(SLOTS);
+    return arena_of(SLOTS, CS_SECRET_MAX);
 }
 
 void cs_arena_ref(cs_arena *arena)
@@ -105,7 +105,6 @@ static credstore_secret *claim(cs_arena *arena, size_t len)
                                                        memory_order_acquire, memory_order_relaxed))
                 continue;
             arena->slots[i].arena = arena;
-            arena->slots[i].index = i;
             arena->slots[i].len = len;
             return &arena->slots[i];
         }
@@ -115,9 +114,10 @@ static credstore_secret *claim(cs_arena *arena, size_t len)
 
 static credstore_secret *alone(size_t len)
 {
-    cs_arena *arena = arena_of(1);
+    cs_arena *arena = arena_of(1, len);
 
-    return arena == NULL ? NULL : claim(arena, len); /* whose first reference is the secret's */
+    /* Nobody else knows this arena: its one slot is free, its first reference the secret's. */
+    return arena == NULL ? NULL : claim(arena, len);
 }
 
 credstore_secret *cs_secret_new(cs_arena *arena, size_t len)
@@ -150,13 +150,13 @@ size_t credstore_secret_len(const credstore_secret *secret)
 
 void credstore_secret_free(credstore_secret *secret)
 {
-    cs_arena *arena = secret == NULL ? NULL : secret->arena;
-    uint64_t bit;
+    cs_arena *arena;
 
-    if (arena == NULL) /* in a forked child the whole slot was wiped by the kernel */
+    if (secret == NULL)
         return;
-    bit = UINT64_C(1) << secret->index;
-    cs_wipe(secret, offsetof(credstore_secret, bytes) + secret->len + 1);
-    (void)atomic_fetch_and_explicit(&arena->taken, ~bit, memory_order_release);
+    arena = secret->arena;
+    cs_wipe(secret->bytes, secret->len + 1);
+    (void)atomic_fetch_and_explicit(&arena->taken, ~(UINT64_C(1) << (secret - arena->slots)),
+                                    memory_order_release);
     cs_arena_unref(arena);
 }

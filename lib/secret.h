@@ -27,8 +27,8 @@ enum { CS_SECRET_MAX = 4096 };
    with no arena at all (NULL), maps a small one for this secret alone. NULL when memory is out or
    len is over the limit. Free with credstore_secret_free(), which wipes. */
 credstore_secret *cs_secret_new(cs_arena *arena, size_t len);
-/* Writable, aligned to 16. In a forked child the bytes read zero and the length is 0; freeing there
-   does nothing, since what the slot knew about itself is gone as well. */
+/* Writable, aligned to 16. In a forked child the bytes read zero; all else, freeing above all,
+   works there as in the parent. */
 uint8_t *cs_secret_bytes(credstore_secret *secret);
 
 #endif

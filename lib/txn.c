@@ -23,7 +23,7 @@ struct credstore_sink {
     cs_visit *visit; /* NULL: a get */
     void *arg;
     credstore_bytes value;
-    bool taken;
+    bool taken, failed; /* failed: memory was out, whatever the engine makes of that */
 };
 
 static int32_t take(credstore_sink *sink, credstore_bytes key, credstore_bytes value)
@@ -48,6 +48,7 @@ int32_t credstore_sink_copy(credstore_sink *sink, credstore_bytes key, credstore
     if (!cs_add(sizeof *copy, value.len, &size))
         return CREDSTORE_STORAGE_TOO_LARGE;
     copy = cs_alloc(1, size);
+    sink->failed = sink->failed || copy == NULL;
     if (copy == NULL)
         return CREDSTORE_STORAGE_NO_MEMORY;
     if (value.len > 0)
@@ -91,6 +92,7 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     txn->copies = NULL;
     txn->handle = NULL;
     txn->random_used = 0;
+    txn->seen = atomic_load(&store->seen_generation);
     result = store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, &txn->handle);
     if (result != CREDSTORE_STORAGE_OK)
         return engine_failed(store, result, "The engine could not begin a transaction", err);
@@ -120,8 +122,12 @@ credstore_status cs_txn_get(cs_txn *txn, const cs_key *key, credstore_bytes *val
 
     *found = result == CREDSTORE_STORAGE_OK && sink.taken;
     *value = sink.value;
-    if (result == CREDSTORE_STORAGE_OK || result == CREDSTORE_STORAGE_NOT_FOUND)
+    if (sink.failed)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    if (*found || result == CREDSTORE_STORAGE_NOT_FOUND)
         return CREDSTORE_OK;
+    if (result == CREDSTORE_STORAGE_OK)
+        return cs_fail(err, CREDSTORE_E_STORAGE, NULL, "The engine found a key and gave no value");
     return engine_failed(store, result, "The engine could not read", err);
 }
 
@@ -134,6 +140,8 @@ credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, 
         store->storage->scan(store->storage_ctx, txn->handle, cs_key_bytes(from), cs_key_bytes(to),
                              scan->reverse, scan->limit, &sink);
 
+    if (sink.failed)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     if (result == CREDSTORE_STORAGE_OK)
         return CREDSTORE_OK;
     return engine_failed(store, result, "The engine could not read", err);
@@ -264,11 +272,21 @@ static credstore_status put_head(cs_txn *txn, credstore_error *err)
     return cs_txn_put_sealed(txn, &key, &head_label, cs_bytes(plain, sizeof plain), err);
 }
 
-/* Loads the head of a write transaction, and lets nothing older than what this process has seen
- * pass. */
+static void remember(credstore *store, const cs_head *head)
+{
+    uint64_t seen = atomic_load(&store->seen_generation);
+
+    while (seen < head->generation &&
+           !atomic_compare_exchange_weak(&store->seen_generation, &seen, head->generation))
+        continue;
+    if (seen < head->generation)
+        atomic_store(&store->seen_time, head->time);
+}
+
+/* Loads the head of a write transaction, and lets nothing pass that is older than what this process
+   had seen before it began: what others commit meanwhile is no rollback, but a conflict to come. */
 static credstore_status take_head(cs_txn *txn, credstore_error *err)
 {
-    const uint64_t seen = atomic_load(&txn->store->seen_generation);
     bool found = false;
     credstore_status status;
 
@@ -281,22 +299,12 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
         return status;
     if (!found)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
-    if (txn->head.generation < seen)
+    if (txn->head.generation < txn->seen)
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is older than it was");
+    remember(txn->store, &txn->head);
     txn->now = cs_store_effective(txn->store, txn->head.time);
     txn->clock_behind = txn->now < txn->head.time;
     return CREDSTORE_OK;
-}
-
-static void remember(credstore *store, const cs_head *head)
-{
-    uint64_t seen = atomic_load(&store->seen_generation);
-
-    while (seen < head->generation &&
-           !atomic_compare_exchange_weak(&store->seen_generation, &seen, head->generation))
-        continue;
-    if (seen < head->generation)
-        atomic_store(&store->seen_time, head->time);
 }
 
 /* ---- writing ---- */

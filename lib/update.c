@@ -219,7 +219,8 @@ static credstore_status check_grants(const change *c, credstore_error *err)
     const size_t p = cs_field_index(kind, kind->permissions_field);
     const uint8_t *before = c->old.found ? c->old.record.values[p].bytes.ptr : NULL;
 
-    if (kind->permissions_field == 0 || (c->settle.changed >> p & 1) == 0)
+    if (kind->permissions_field == 0 || (c->settle.changed >> p & 1) == 0 ||
+        !c->settle.fresh.values[p].present)
         return CREDSTORE_OK;
     return cs_policy_grants(&c->actor, before, c->settle.fresh.values[p].bytes.ptr,
                             kind->fields[p].name, err);
@@ -477,6 +478,7 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
                                c->before.revision, err);
         if (status != CREDSTORE_OK)
             break;
+        c->start_over = false; /* the turn may not come, and in_transaction() not run */
         status = cs_txn_write(store, &work, err);
         if (!c->start_over)
             break;

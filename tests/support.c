@@ -92,6 +92,7 @@ const credstore_permission test_catalogue[] = {
     {"stripe:update", "stripe", "update"},
     {"stripe:reveal", "stripe", "reveal"},
     {"service_credentials:update", "service_credentials", "update"},
+    {"webhooks:reveal", "webhooks", "reveal"}, /* of the kind that is in tests/kinds alone */
 };
 const size_t test_catalogue_count = sizeof test_catalogue / sizeof *test_catalogue;
 
@@ -349,7 +350,7 @@ static const struct {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-static void make_text(const cs_field *field, unsigned n, char *out, size_t size)
+void test_text(const cs_field *field, unsigned n, char *out, size_t size)
 {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         if (strcmp(forms[i].field, field->name) != 0)
@@ -361,7 +362,7 @@ static void make_text(const cs_field *field, unsigned n, char *out, size_t size)
 }
 #pragma GCC diagnostic pop
 
-static int64_t make_time(unsigned n)
+int64_t test_time(unsigned n)
 {
     return TEST_NOW + INT64_C(31536000000) + (int64_t)n * 1000;
 }
@@ -375,7 +376,7 @@ void test_patch_set(const test_kind *k, test_patch *patch, size_t i, unsigned n)
 {
     const cs_field *field = &k->kind->fields[i];
     const credstore_flag flag = CREDSTORE_FLAG(n & 1);
-    const credstore_time time = CREDSTORE_TIME(make_time(n));
+    const credstore_time time = CREDSTORE_TIME(test_time(n));
     const credstore_strings strings = CREDSTORE_STRINGS(patch->items, 2);
     const credstore_text text = CREDSTORE_TEXT(patch->text[i]);
 
@@ -392,7 +393,7 @@ void test_patch_set(const test_kind *k, test_patch *patch, size_t i, unsigned n)
         put(patch, field, &strings, sizeof strings);
         break;
     default: /* CS_TEXT, CS_SECRET: the slots lie alike */
-        make_text(field, n, patch->text[i], sizeof patch->text[i]);
+        test_text(field, n, patch->text[i], sizeof patch->text[i]);
         put(patch, field, &text, sizeof text);
         break;
     }
@@ -546,6 +547,78 @@ bool test_same_view(const test_kind *k, const void *a, const void *b, bool whole
                       test_updated_at(k, a) == test_updated_at(k, b));
 }
 
+bool test_same_value(const cs_field *field, unsigned a, unsigned b)
+{
+    if (a == 0 || b == 0)
+        return a == b;
+    if (field->type == CS_FLAG)
+        return (a & 1) == (b & 1);
+    if (field->type == CS_PERMISSIONS)
+        return a % test_catalogue_count == b % test_catalogue_count;
+    return a == b;
+}
+
+static void assert_permissions(const cs_field *field, const void *view, unsigned n)
+{
+    const size_t a = n % test_catalogue_count, b = (n + 1) % test_catalogue_count;
+    const char *const *items;
+
+    memcpy(&items, (const uint8_t *)view + field->view, sizeof items);
+    assert_int_equal(u64_at(view, field->count), n == 0 ? 0 : 2);
+    if (n == 0) {
+        assert_null(items);
+        return;
+    }
+    assert_string_equal(items[0], test_catalogue[a < b ? a : b].id);
+    assert_string_equal(items[1], test_catalogue[a < b ? b : a].id);
+}
+
+static void assert_field(const cs_field *field, const void *view, unsigned n)
+{
+    char text[64];
+
+    test_text(field, n, text, sizeof text);
+    if (field->type == CS_PERMISSIONS)
+        assert_permissions(field, view, n);
+    else if (field->type == CS_FLAG)
+        assert_int_equal(u32_at(view, field->view), n & 1);
+    else if (field->type == CS_TIME)
+        assert_int_equal(u64_at(view, field->view), n == 0 ? 0 : (uint64_t)test_time(n));
+    else if (field->view != 0 && n == 0)
+        assert_null(text_at(view, field->view));
+    else if (field->view != 0)
+        assert_string_equal(text_at(view, field->view), text);
+    if (field->has != 0)
+        assert_int_equal(u32_at(view, field->has), n != 0);
+    if (field->set_at != 0)
+        assert_int_equal(u64_at(view, field->set_at) != 0, n != 0);
+    if (field->mask != 0)
+        assert_int_equal(text_at(view, field->mask) != NULL, n != 0);
+    if (field->mask != 0 && n != 0) /* the values end in different digits */
+        assert_string_equal(strrchr(text_at(view, field->mask), '.') + 1, text + strlen(text) - 4);
+}
+
+void test_assert_shows(const test_kind *k, const void *view, const unsigned *values)
+{
+    uint32_t size;
+
+    assert_non_null(view);
+    memcpy(&size, view, sizeof size);
+    assert_int_equal(size, k->kind->view.size);
+    for (size_t i = 0; i < k->kind->field_count; i++)
+        if (test_in_patch(&k->kind->fields[i]))
+            assert_field(&k->kind->fields[i], view, values[i]);
+}
+
+void test_assert_all(const test_kind *k, const void *view, unsigned n)
+{
+    unsigned values[CS_FIELDS_MAX];
+
+    for (size_t i = 0; i < CS_FIELDS_MAX; i++)
+        values[i] = n;
+    test_assert_shows(k, view, values);
+}
+
 /* ---- the door ---- */
 
 credstore_slice test_slice(const char *text)
@@ -582,7 +655,7 @@ static void add_value(const test_kind *k, const cs_field *field, unsigned n, cha
         snprintf(out, size, "%s", (n & 1) != 0 ? "true" : "false");
         break;
     case CS_TIME:
-        assert_true(cs_time_format(make_time(n), true, text));
+        assert_true(cs_time_format(test_time(n), true, text));
         snprintf(out, size, "\"%s\"", text);
         break;
     case CS_PERMISSIONS:
@@ -590,7 +663,7 @@ static void add_value(const test_kind *k, const cs_field *field, unsigned n, cha
                  test_catalogue[(n + 1) % test_catalogue_count].id);
         break;
     default:
-        make_text(field, n, text, sizeof text);
+        test_text(field, n, text, sizeof text);
         snprintf(out, size, "\"%s\"", text);
         break;
     }
@@ -628,4 +701,74 @@ void test_assert_status(credstore_status expected, credstore_status got, const c
                     err->field, err->message);
     print_error("\n");
     _fail(file, line);
+}
+
+/* ---- tables of tests ---- */
+
+typedef struct plan {
+    const test_row *row;
+    const test_kind *kind;
+    test_engine engine;
+    test_world *world;
+    char name[128];
+} plan;
+
+static int set_up(void **state)
+{
+    plan *p = *state;
+    test_world *w = calloc(1, sizeof *w);
+
+    if (w == NULL)
+        return -1;
+    p->world = w;
+    test_open(&w->t, p->engine);
+    w->k = p->kind;
+    w->root = test_root(w->t.store);
+    w->call = test_call(&w->root);
+    if (w->k != NULL)
+        w->at = test_at_of(w->k);
+    return 0;
+}
+
+static void run_row(void **state)
+{
+    const plan *p = *state;
+
+    p->row->run(p->world);
+}
+
+static int tear_down(void **state)
+{
+    plan *p = *state;
+
+    test_close(&p->world->t);
+    free(p->world);
+    return 0;
+}
+
+int test_run(const char *group, const test_kind *kinds, size_t kind_count, const test_row *rows,
+             size_t row_count)
+{
+    const size_t each = kind_count == 0 ? 1 : kind_count, count = row_count * each * TEST_ENGINES;
+    struct CMUnitTest *tests = calloc(count, sizeof *tests);
+    plan *plans = calloc(count, sizeof *plans);
+    int failed = -1;
+
+    for (size_t i = 0; tests != NULL && plans != NULL && i < count; i++) {
+        plan *p = &plans[i];
+        const struct CMUnitTest test = {p->name, run_row, set_up, tear_down, p};
+
+        p->engine = (test_engine)(i % TEST_ENGINES);
+        p->kind = kind_count == 0 ? NULL : &kinds[i / TEST_ENGINES % each];
+        p->row = &rows[i / TEST_ENGINES / each];
+        snprintf(p->name, sizeof p->name, "%s%s%s on %s", p->row->name,
+                 p->kind == NULL ? "" : " of ", p->kind == NULL ? "" : p->kind->kind->name,
+                 test_engine_names[p->engine]);
+        tests[i] = test;
+    }
+    if (tests != NULL && plans != NULL)
+        failed = _cmocka_run_group_tests(group, tests, count, NULL, NULL);
+    free(tests);
+    free(plans);
+    return failed;
 }

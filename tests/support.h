@@ -16,6 +16,7 @@
 
 #include "credstore.h"
 #include "kind.h"
+#include "record.h"
 
 /* ---- chance ---- */
 
@@ -124,7 +125,17 @@ const void *test_make(const test_store *t, const test_kind *k, const credstore_a
                       unsigned n);
 const void *test_get(const test_store *t, const test_kind *k, const credstore_actor *actor);
 
+/* The text of field i at its nth value, as test_patch_set() makes it. */
+void test_text(const cs_field *field, unsigned n, char *out, size_t size);
+int64_t test_time(unsigned n);
+/* Are the ath and the bth value of a field the same? 0 = null. */
+bool test_same_value(const cs_field *field, unsigned a, unsigned b);
+
 /* ---- views ---- */
+
+/* Each field of the patch is at values[i]; 0 = null. */
+void test_assert_shows(const test_kind *k, const void *view, const unsigned *values);
+void test_assert_all(const test_kind *k, const void *view, unsigned n); /* each at n */
 
 uint64_t test_revision(const test_kind *k, const void *view);
 int64_t test_updated_at(const test_kind *k, const void *view);
@@ -138,6 +149,26 @@ credstore_request test_request(const test_kind *k, uint32_t verb, const credstor
                                const char *body);
 /* A body of the kind with every field of its document at the nth value: malloc'ed. */
 char *test_body(const test_kind *k, unsigned n);
+
+/* ---- tables of tests ---- */
+
+/* A fresh store, and what most tests of it need. kind is NULL where the table has no kinds. */
+typedef struct test_world {
+    test_store t;
+    const test_kind *k;
+    credstore_actor root; /* test_root() */
+    credstore_call call;  /* by root */
+    test_at at;
+} test_world;
+
+typedef struct test_row {
+    const char *name;
+    void (*run)(test_world *w);
+} test_row;
+
+/* Runs each row on each engine and, where kinds are given, with each of them: a cmocka group. */
+int test_run(const char *group, const test_kind *kinds, size_t kind_count, const test_row *rows,
+             size_t row_count);
 
 #define assert_status(expected, got, err)                                                          \
     test_assert_status((expected), (got), (err), __FILE__, __LINE__)

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "error.h"
@@ -126,7 +128,7 @@ static void unclaim(cs_lmdb_env *env, cs_lmdb_txn *txn)
    one of the two sees the other. */
 static int claim(cs_lmdb_env *env, cs_lmdb_txn **out)
 {
-    const int64_t end = cs_lmdb_now_ms() + CS_LMDB_DRAIN_WAIT_MS;
+    int64_t naps = 0;
     cs_lmdb_txn *txn;
 
     for (;;) {
@@ -136,7 +138,7 @@ static int claim(cs_lmdb_env *env, cs_lmdb_txn **out)
         if (!atomic_load(&env->draining))
             break;
         unclaim(env, txn);
-        if (cs_lmdb_now_ms() >= end)
+        if (naps++ >= CS_LMDB_DRAIN_WAIT_MS)
             return ETIMEDOUT;
         cs_lmdb_sleep_ms(1);
     }
@@ -194,8 +196,8 @@ static int begin_read(cs_lmdb *handle, void **out)
         if (rc == MDB_SUCCESS)
             break;
         unclaim(env, txn);
-        if (rc == MDB_MAP_RESIZED && remap_for_read(env) == 0)
-            rc = MDB_MAP_RESIZED;
+        if (rc == MDB_MAP_RESIZED && remap_for_read(env) != 0)
+            break;
     }
     if (rc != MDB_SUCCESS)
         return rc;
@@ -297,15 +299,23 @@ static bool meta_write_failed(cs_lmdb_env *env)
     return rc != MDB_SUCCESS;
 }
 
-/* LMDB answers EIO to the short write of a disk that is running full. */
+/* LMDB answers EIO to the short write of a disk that is running full, or of a file that has come to
+   the process's limit. */
 static int full_or(cs_lmdb_env *env, int rc)
 {
     struct statvfs fs;
+    struct stat st;
+    struct rlimit limit;
     mdb_filehandle_t fd;
 
-    if (rc != EIO || mdb_env_get_fd(env->mdb, &fd) != MDB_SUCCESS || fstatvfs(fd, &fs) != 0)
+    if (rc != EIO || mdb_env_get_fd(env->mdb, &fd) != MDB_SUCCESS)
         return rc;
-    return fs.f_bavail == 0 ? ENOSPC : rc;
+    if (fstatvfs(fd, &fs) == 0 && fs.f_bavail == 0)
+        return ENOSPC;
+    if (fstat(fd, &st) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY && (rlim_t)st.st_size >= limit.rlim_cur)
+        return EFBIG;
+    return rc;
 }
 
 static int32_t commit_result(cs_lmdb *handle, int rc)

@@ -20,7 +20,7 @@
 #include "error.h"
 #include "mem.h"
 
-/* Everything in here runs with the registry locked and cancellation off. */
+/* Opening and closing run with the registry locked and cancellation off. */
 
 static const size_t map_ceiling = sizeof(size_t) > 4 ? (size_t)1 << 36 : (size_t)1 << 30;
 static const size_t map_floor = (size_t)1 << 26;
@@ -199,35 +199,34 @@ static int make_data(const char *folder, mode_t mode)
         rc = mdb_env_open(mdb, folder, MDB_NOTLS | MDB_NORDAHEAD, mode);
     if (rc == MDB_SUCCESS)
         rc = mdb_env_get_fd(mdb, &fd);
-    if (rc == MDB_SUCCESS && fchmod(fd, mode) != 0)
-        rc = errno;
     if (rc == MDB_SUCCESS)
         rc = sync_fd(fd);
     mdb_env_close(mdb);
     return rc;
 }
 
-/* Fills the temporary folder with a whole store, on disk when this returns. */
+/* Fills the temporary folder with a whole store, on disk when this returns. The files are made
+   before LMDB would, to have their modes whatever the umask is. */
 static int fill_folder(const char *folder, uint32_t flags)
 {
-    static const char *const locks[] = {CS_LMDB_GUARD, CS_LMDB_PRESENCE};
+    static const char *const files[] = {CS_LMDB_DATA, CS_LMDB_GUARD, CS_LMDB_PRESENCE};
     const int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc;
 
     if (dir < 0)
         return errno;
     rc = fchmod(dir, folder_mode(flags)) == 0 ? 0 : errno;
-    if (rc == 0)
-        rc = make_data(folder, file_mode(flags));
-    if (rc == 0) /* LMDB's mode went through the umask */
-        rc = unlinkat(dir, CS_LMDB_LOCK, 0) == 0 ? 0 : errno;
-    for (size_t i = 0; i < sizeof locks / sizeof locks[0] && rc == 0; i++) {
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && rc == 0; i++) {
         int fd = -1;
 
-        rc = cs_lmdb_file_open(dir, locks[i], file_mode(flags), &fd);
+        rc = cs_lmdb_file_open(dir, files[i], file_mode(flags), &fd);
         if (fd >= 0)
             close(fd);
     }
+    if (rc == 0)
+        rc = make_data(folder, file_mode(flags));
+    if (rc == 0) /* the first who opens the store makes another, in the right mode */
+        rc = unlinkat(dir, CS_LMDB_LOCK, 0) == 0 ? 0 : errno;
     if (rc == 0)
         rc = sync_fd(dir);
     close(dir);

@@ -41,7 +41,7 @@ typedef struct cs_lmdb_txn {
     struct cs_lmdb *owner;
     MDB_txn *txn;
     MDB_cursor *cursor;
-    uint8_t pad[16]; /* a cache line each */
+    uint8_t pad[24]; /* to a cache line each */
 } cs_lmdb_txn;
 
 /* Descriptors of our own; -1 = none. */

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "mem.h"
@@ -37,6 +38,7 @@ typedef struct memory {
     pthread_cond_t writer_left;
     node *root;
     bool writing;
+    pid_t maker;
 } memory;
 
 typedef struct txn {
@@ -482,8 +484,10 @@ static void memory_close(void *ctx)
     if (m == NULL)
         return;
     node_unref(m->root);
-    (void)pthread_cond_destroy(&m->writer_left);
-    (void)pthread_mutex_destroy(&m->lock);
+    if (m->maker == getpid()) { /* else threads that were not forked may wait in it, for ever */
+        (void)pthread_cond_destroy(&m->writer_left);
+        (void)pthread_mutex_destroy(&m->lock);
+    }
     cs_free(m);
 }
 
@@ -540,6 +544,7 @@ credstore_status cs_memory_new(void **ctx, credstore_error *err)
         cs_free(m);
         return cs_fail_native(err, CREDSTORE_E_STORAGE, rc, "cannot make the memory engine's lock");
     }
+    m->maker = getpid();
     *ctx = m;
     return CREDSTORE_OK;
 }

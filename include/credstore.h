@@ -1,26 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
  * credstore.h - a typed, encrypted, transactional home for the credentials that a service keeps and
- * for those that it issues. See credstore(7) for the concepts and credstore-format(5) for the
- * bytes.
+ * for those that it issues. README.md has the concepts, credstore-format(5) the bytes on disk.
  *
  * What holds for every declaration here:
  *
- *   Threads    A credstore may be used by any number of threads at once. Patches, calls, actors and
- *              origins are read only during the call. A view, a secret, an answer or a key source
- *              belongs to one owner and may be handed from thread to thread, never shared.
- *   Forks      After fork() every call in the child on the parent's store answers E_FORKED;
- *              only credstore_close() and the free functions work there.
- *   Strings    NUL-terminated UTF-8 unless a length stands beside the pointer.
- *   Times      Milliseconds since 1970-01-01T00:00:00Z, UTC, leap seconds not counted; 0 = none.
- *   Sizes      Every struct of this header that crosses the boundary starts with struct_size, the
- *              sizeof that the caller was compiled with. Structs only ever grow at the end. A
- * shorter one leaves the missing members at their zero meaning; in a longer one the tail that this
- * library does not know must be zero, else E_UNSUPPORTED. A size of 0, or one that ends inside a
- * member, is E_INVALID. Errors     Functions answer a credstore_status. The last argument, if not
- * NULL, is filled on every return. On an error nothing was changed and *out is NULL. Any call   may
- * answer E_INVALID (a NULL or malformed argument), E_FORKED, E_NO_MEMORY, E_STORAGE, E_BUSY,
- * E_INTEGRITY, E_KEY_UNAVAILABLE, E_INTERNAL; what else, each function says.
+ * Threads. A credstore may be used by any number of threads at once. Patches, calls, actors and
+ * origins are read only during the call. A view, a secret, an answer or a key source belongs to one
+ * owner and may be handed from thread to thread, never shared.
+ *
+ * Forks. After fork() every call in the child on the parent's store answers E_FORKED; only
+ * credstore_close() and the free functions work there.
+ *
+ * Strings. NUL-terminated UTF-8 unless a length stands beside the pointer.
+ *
+ * Times. Milliseconds since 1970-01-01T00:00:00Z, UTC, leap seconds not counted; 0 = none.
+ *
+ * Sizes. Every struct of this header that crosses the boundary starts with struct_size, the sizeof
+ * that the caller was compiled with. Structs only ever grow at the end. A shorter one leaves the
+ * missing members at their zero meaning; in a longer one the tail that this library does not know
+ * must be zero, else E_UNSUPPORTED. A size of 0, or one that ends inside a member, is E_INVALID.
+ *
+ * Errors. Functions answer a credstore_status. The last argument, if not NULL, is filled on every
+ * return. On an error nothing was changed and *out is NULL. error.field names a member as the
+ * kind's document does (flatPermissionsList), or an argument.
+ *
+ * Any call may answer E_INVALID (a NULL or malformed argument), E_FORKED, E_NO_MEMORY, E_STORAGE,
+ * E_BUSY, E_INTEGRITY, E_KEY_UNAVAILABLE, E_INTERNAL; what else, each function says.
  */
 #ifndef CREDSTORE_H
 #define CREDSTORE_H
@@ -379,6 +385,17 @@ typedef struct credstore_page {
        uint32_t struct_size, has_next_page, has_prev_page, reserved;
        const char *start_cursor, *end_cursor;      NULL on an empty page
        const credstore_<kind>_item *items; size_t count; */
+
+/* ---- maintenance --------------------------------------------------------------------------------
+ */
+
+/* Does the work that time asks for, for about budget_ms (0 = all): writes down last-used times,
+   drops receipts that are over, history beyond the newest 100 revisions and of records removed 30
+   days ago, and places of dead readers. There is no thread of ours: call it once a minute, from one
+   process or several. Nothing that is over is accepted before it runs. *more (may be NULL) is 1 if
+   the budget ended first. E_FORBIDDEN: read-only. */
+CREDSTORE_API credstore_status credstore_maintain(credstore *store, uint32_t budget_ms,
+                                                  uint32_t *more, credstore_error *err);
 
 /* ---- the audit ----------------------------------------------------------------------------------
  */

@@ -142,6 +142,20 @@ void cs_key_receipt(cs_key *key, uint32_t day, const uint8_t *mac)
         add(key, mac, CS_SCOPE_LEN);
 }
 
+void cs_key_purge(cs_key *key, uint32_t day, const cs_locator *at)
+{
+    uint8_t raw[4];
+
+    start(key, CS_TABLE_PURGE);
+    cs_put_u32(raw, day);
+    add(key, raw, sizeof raw);
+    if (at == NULL)
+        return;
+    add_u8(key, at->kind);
+    add(key, at->scope, CS_SCOPE_LEN);
+    add_id(key, at->id);
+}
+
 void cs_key_token(cs_key *key, const char *ksuid)
 {
     start(key, CS_TABLE_TOKEN);

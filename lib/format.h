@@ -24,6 +24,7 @@ enum {
     CS_TABLE_OWNER = 0x11,       /* list index of the kinds whose ids are unique in the store */
     CS_TABLE_LANE = 0x20,        /* audit entries, and the head right behind the last */
     CS_TABLE_RECEIPT = 0x30,     /* idempotency */
+    CS_TABLE_PURGE = 0x31,       /* removed records, by the day of their removal */
     CS_TABLE_USAGE = 0x40,       /* last used */
     CS_TABLE_ALIAS = 0x50,       /* organization labels */
     CS_TABLE_FINGERPRINT = 0x51, /* leak lookup */
@@ -49,7 +50,8 @@ enum {
     CS_ROLE_OWNER = 14,
     CS_ROLE_FINGERPRINT = 15,
     CS_ROLE_DIGEST = 16,
-    CS_ROLE_TOKEN = 17
+    CS_ROLE_TOKEN = 17,
+    CS_ROLE_PURGE = 18
 };
 
 /* Members of a sealed body. A kind's own fields are CS_TLV_FIELD + field id. */
@@ -150,6 +152,8 @@ void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at);
 void cs_key_usage(cs_key *key, const cs_locator *at);
 void cs_key_receipt(cs_key *key, uint32_t day,
                     const uint8_t *mac); /* mac NULL: where the day begins */
+void cs_key_purge(cs_key *key, uint32_t day,
+                  const cs_locator *at); /* at NULL: where the day begins */
 void cs_key_token(cs_key *key, const char *ksuid);
 void cs_key_digest(cs_key *key, const uint8_t *mac);
 credstore_bytes cs_key_bytes(const cs_key *key);

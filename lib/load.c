@@ -216,3 +216,23 @@ credstore_status cs_put_usage(cs_txn *txn, const cs_locator *at, int64_t used, c
     cs_key_usage(&key, at);
     return cs_txn_put_sealed(txn, &key, &label, cs_bytes(plain, sizeof plain), err);
 }
+
+enum { RETENTION_DAYS = 30 };
+static const int64_t day_ms = INT64_C(86400000);
+
+uint32_t cs_purge_day(int64_t now)
+{
+    const int64_t day = now / day_ms;
+
+    return day < RETENTION_DAYS ? 0 : (uint32_t)(day - RETENTION_DAYS);
+}
+
+credstore_status cs_put_purge(cs_txn *txn, const cs_locator *at, credstore_error *err)
+{
+    const uint32_t day = (uint32_t)(txn->now / day_ms);
+    const cs_label label = cs_record_label(CS_ROLE_PURGE, at, 0, day);
+    cs_key key;
+
+    cs_key_purge(&key, day, at);
+    return cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
+}

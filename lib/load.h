@@ -28,6 +28,11 @@ credstore_status cs_load_part(cs_txn *txn, const cs_kind *kind, const cs_locator
                               const cs_loaded *loaded, size_t field, cs_part *out,
                               credstore_error *err);
 
+/* Records removed before this day have had their retention. */
+uint32_t cs_purge_day(int64_t now);
+/* Enters a removed record into the queue of those whose history goes when its retention is over. */
+credstore_status cs_put_purge(cs_txn *txn, const cs_locator *at, credstore_error *err);
+
 /* Last used; 0 = never. */
 credstore_status cs_load_usage(cs_txn *txn, const cs_kind *kind, const cs_locator *at, int64_t *out,
                                credstore_error *err);

@@ -128,7 +128,7 @@ static bool grow(cs_buf *buf, size_t more)
 
     if (buf->failed || !cs_add(buf->len, more, &need) || need > SIZE_MAX / 2)
         return false;
-    if (need <= buf->cap)
+    if (need <= buf->cap && buf->ptr != NULL)
         return true;
     while (cap < need)
         cap *= 2;

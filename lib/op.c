@@ -220,7 +220,7 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
         status = take_call(op, call, err);
     if (status != CREDSTORE_OK)
         return status;
-    op->parent = names->parent;
+    op->parent = kind->parent_name == NULL ? NULL : names->parent;
     if ((kind->flags & CS_TENANT_IS_PATH) != 0)
         op->tenant = names->tenant == NULL ? "" : names->tenant;
     else

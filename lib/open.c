@@ -184,7 +184,8 @@ static credstore_status open_parts(credstore *store, const char *path,
         return status;
     store->arena = cs_arena_new();
     store->desks = cs_alloc(CS_DESKS, sizeof *store->desks);
-    if (store->arena == NULL || store->desks == NULL)
+    store->marks = cs_alloc(CS_MARKS, sizeof *store->marks);
+    if (store->arena == NULL || store->desks == NULL || store->marks == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     status = open_crypto(store, options, err);
     if (status == CREDSTORE_OK)
@@ -234,6 +235,7 @@ void credstore_close(credstore *store)
     cs_free(store->rule_texts);
     cs_buf_free(&store->decoy);
     cs_free(store->desks);
+    cs_free(store->marks);
     cs_arena_unref(store->arena);
     if (store->fork_page != NULL)
         munmap((void *)(uintptr_t)store->fork_page, (size_t)sysconf(_SC_PAGESIZE));

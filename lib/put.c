@@ -9,6 +9,8 @@
 
 #include "error.h"
 
+enum { HISTORY_MAX = 100 };
+
 static bool is_changed(const cs_settle *settle, size_t i)
 {
     return (settle->changed >> i & 1) != 0;
@@ -137,6 +139,10 @@ credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *set
     if (status == CREDSTORE_OK && old != NULL) {
         cs_key_history(&key, at, old->record.revision);
         status = cs_txn_put(txn, &key, &history, err);
+    }
+    if (status == CREDSTORE_OK && settle->fresh.revision > HISTORY_MAX + 1) {
+        cs_key_history(&key, at, settle->fresh.revision - HISTORY_MAX - 1);
+        status = cs_txn_del(txn, &key, err);
     }
     cs_buf_free(&current);
     cs_buf_free(&history);

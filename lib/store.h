@@ -20,6 +20,16 @@ typedef struct cs_desk {
     uint8_t bytes[CS_DESK_LEN];
 } cs_desk;
 
+/* A record that was used, until maintenance writes it down. */
+enum { CS_MARKS = 1024 };
+typedef struct cs_mark {
+    atomic_uint taken;
+    uint8_t kind;
+    uint8_t scope[CS_SCOPE_LEN];
+    char id[CS_ID_MAX + 1]; /* "" = free */
+    int64_t used, written;  /* written: the minute that the store has */
+} cs_mark;
+
 struct credstore {
     const credstore_storage *storage;
     void *storage_ctx;
@@ -42,6 +52,7 @@ struct credstore {
     _Atomic int64_t seen_time;
     _Atomic uint64_t wakes;      /* credstore_wake() calls */
     volatile uint8_t *fork_page; /* 1; the kernel zeroes it in a forked child */
+    cs_mark *marks;              /* CS_MARKS of them */
     cs_desk *desks;              /* CS_DESKS of them */
     cs_buf decoy; /* a sealed value to open where no record is, so that absent costs the same */
 };

@@ -314,6 +314,8 @@ static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
     if (status == CREDSTORE_OK && !removed)
         status = cs_put_token_index(txn, &c->op.at, &c->settle, c->wish != NULL, err);
     cs_key_usage(&usage, &c->op.at);
+    if (status == CREDSTORE_OK && removed)
+        status = cs_put_purge(txn, &c->op.at, err);
     if (status == CREDSTORE_OK && removed && (c->op.kind->flags & CS_HAS_USAGE) != 0)
         return cs_txn_del(txn, &usage, err);
     if (status == CREDSTORE_OK && !removed && c->used != 0)

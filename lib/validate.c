@@ -113,8 +113,8 @@ static credstore_status take_permissions(const credstore *store, const cs_field 
         return strings.items == NULL && strings.count == 0
                    ? CREDSTORE_OK
                    : invalid(err, field, "A slot that is not SET carries a value");
-    if (strings.count > CS_CATALOGUE_MAX || (strings.items == NULL && strings.count > 0))
-        return invalid(err, field, "At most 512 permissions");
+    if (strings.items == NULL && strings.count > 0)
+        return invalid(err, field, "The list is NULL");
     for (size_t i = 0; i < strings.count; i++) {
         const char *id = strings.items[i];
         const int number =

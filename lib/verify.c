@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "issue.h"
+#include "marks.h"
 #include "text.h"
 #include "token.h"
 
@@ -110,6 +111,8 @@ static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *
         status = refuse(err);
     else
         status = judge(kind, &loaded, txn->now, out, err);
+    if (status == CREDSTORE_OK)
+        cs_mark_used(txn->store, &at, txn->now);
 cleanup:
     cs_loaded_free(&loaded);
     cs_desk_free(desk);

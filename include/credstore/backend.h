@@ -80,6 +80,8 @@ typedef struct credstore_storage {
     /* errno or the engine's own code of its most recent failure, for error.native; may be NULL. */
     int32_t (*native)(void *ctx);
     void (*close)(void *ctx);
+    /* Housekeeping that time asks for (LMDB: places of dead readers); may be NULL. */
+    int32_t (*tidy)(void *ctx);
 } credstore_storage;
 
 /* ---- crypto -------------------------------------------------------------------------------------

@@ -518,6 +518,15 @@ static int32_t lmdb_native(void *ctx)
     return atomic_load(&handle->native);
 }
 
+static int32_t lmdb_tidy(void *ctx)
+{
+    cs_lmdb *handle = ctx;
+
+    if (atomic_load_explicit(&handle->env->forked, memory_order_relaxed))
+        return result(handle, ECHILD);
+    return result(handle, mdb_reader_check(handle->env->mdb, NULL));
+}
+
 static void lmdb_close(void *ctx)
 {
     cs_lmdb *handle = ctx;
@@ -541,6 +550,7 @@ const credstore_storage cs_storage_lmdb = {
     .abort = lmdb_abort,
     .native = lmdb_native,
     .close = lmdb_close,
+    .tidy = lmdb_tidy,
 };
 
 credstore_status cs_lmdb_open(const char *path, uint32_t flags, void **ctx, credstore_error *err)

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * All work that time drives. Each task does a bounded batch in a transaction of its own, until
+ * nothing is left or the budget is spent.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "error.h"
+#include "load.h"
+#include "marks.h"
+#include "receipt.h"
+
+enum { BATCH = 64 };
+
+/* ---- last used ---- */
+
+typedef struct marking {
+    cs_mark marks[BATCH];
+    size_t count;
+} marking;
+
+static credstore_status put_mark(cs_txn *txn, const cs_mark *mark, credstore_error *err)
+{
+    const cs_kind *kind = cs_kind_find(mark->kind);
+    cs_locator at = {.kind = mark->kind, .id = cs_bytes_of(mark->id)};
+    credstore_bytes record;
+    bool found = false;
+    int64_t used = 0;
+    cs_key key;
+    credstore_status status;
+
+    memcpy(at.scope, mark->scope, CS_SCOPE_LEN);
+    cs_key_record(&key, &at);
+    status = cs_txn_get(txn, &key, &record, &found, err);
+    if (status != CREDSTORE_OK || !found || cs_frame_role(record) != CS_ROLE_CURRENT)
+        return status;
+    status = cs_load_usage(txn, kind, &at, &used, err);
+    if (status != CREDSTORE_OK || used >= mark->used)
+        return status;
+    return cs_put_usage(txn, &at, mark->used, err);
+}
+
+static credstore_status put_marks(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const marking *m = arg;
+    credstore_status status = CREDSTORE_OK;
+
+    for (size_t i = 0; i < m->count && status == CREDSTORE_OK; i++)
+        status = put_mark(txn, &m->marks[i], err);
+    return status;
+}
+
+static credstore_status write_marks(credstore *store, size_t *next, bool *more,
+                                    credstore_error *err)
+{
+    marking *m = cs_alloc(1, sizeof *m);
+    const cs_work work = {put_marks, m, 0};
+    credstore_status status = CREDSTORE_OK;
+
+    *more = false;
+    if (m == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    while (m->count < BATCH && cs_mark_take(store, next, &m->marks[m->count]))
+        m->count++;
+    *more = m->count == BATCH;
+    if (m->count > 0)
+        status = cs_txn_write(store, &work, err);
+    cs_free(m);
+    return status;
+}
+
+/* ---- receipts ---- */
+
+static credstore_status expire_receipts(cs_txn *txn, void *arg, credstore_error *err)
+{
+    return cs_receipts_expire(txn, BATCH, arg, err);
+}
+
+static credstore_status drop_receipts(credstore *store, bool *more, credstore_error *err)
+{
+    uint32_t deleted = 0;
+    const cs_work work = {expire_receipts, &deleted, 0};
+    const credstore_status status = cs_txn_write(store, &work, err);
+
+    *more = deleted == BATCH;
+    return status;
+}
+
+/* ---- removed records whose retention is over ---- */
+
+/* One entry of the purge queue, and what of its history goes in this batch. */
+typedef struct purge {
+    cs_key entry;
+    cs_key dead[BATCH];
+    size_t count;
+    bool found, more;
+} purge;
+
+static bool note_entry(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    purge *p = arg;
+
+    (void)value;
+    p->found = key.len <= CS_KEY_MAX;
+    if (p->found)
+        memcpy(p->entry.ptr, key.ptr, key.len);
+    p->entry.len = p->found ? key.len : 0;
+    return false;
+}
+
+static bool note_dead(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    purge *p = arg;
+
+    (void)value;
+    if (key.len <= CS_KEY_MAX) {
+        memcpy(p->dead[p->count].ptr, key.ptr, key.len);
+        p->dead[p->count++].len = key.len;
+    }
+    return p->count < BATCH;
+}
+
+/* The record that an entry is about; false for a key that is not one. */
+static bool take_locator(const cs_key *entry, cs_locator *at)
+{
+    const size_t head = 1 + 4 + 1 + CS_SCOPE_LEN;
+
+    if (entry->len < head + 2)
+        return false;
+    at->kind = entry->ptr[5];
+    memcpy(at->scope, entry->ptr + 6, CS_SCOPE_LEN);
+    at->id = cs_bytes(entry->ptr + head, entry->len - head - 1);
+    return true;
+}
+
+/* The entry itself is sealed, so that nobody without the keys can have history thrown away. */
+static credstore_status check_entry(cs_txn *txn, const purge *p, const cs_locator *at,
+                                    credstore_error *err)
+{
+    const cs_label label = cs_record_label(CS_ROLE_PURGE, at, 0, cs_get_u32(p->entry.ptr + 1));
+    cs_buf plain = {0};
+    bool found = false;
+    const credstore_status status = cs_txn_get_sealed(txn, &p->entry, &label, &plain, &found, err);
+
+    cs_buf_free(&plain);
+    return status;
+}
+
+static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
+{
+    purge *p = arg;
+    const cs_scan entries = {false, 1, note_entry, p}, dead = {false, BATCH, note_dead, p};
+    cs_locator at = {0};
+    cs_key from, to;
+    credstore_status status;
+
+    memset(p, 0, sizeof *p);
+    cs_key_purge(&from, 0, NULL);
+    cs_key_purge(&to, cs_purge_day(txn->now), NULL);
+    status = cs_txn_scan(txn, &from, &to, &entries, err);
+    if (status != CREDSTORE_OK || !p->found)
+        return status;
+    if (!take_locator(&p->entry, &at))
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The purge queue is damaged");
+    status = check_entry(txn, p, &at, err);
+    cs_key_history(&from, &at, 0);
+    cs_key_history(&to, &at, UINT64_MAX);
+    if (status == CREDSTORE_OK)
+        status = cs_txn_scan(txn, &from, &to, &dead, err);
+    for (size_t i = 0; i < p->count && status == CREDSTORE_OK; i++)
+        status = cs_txn_del(txn, &p->dead[i], err);
+    if (status == CREDSTORE_OK && p->count < BATCH)
+        status = cs_txn_del(txn, &p->entry, err);
+    p->more = status == CREDSTORE_OK;
+    return status;
+}
+
+static credstore_status purge_removed(credstore *store, bool *more, credstore_error *err)
+{
+    purge *p = cs_alloc(1, sizeof *p);
+    const cs_work work = {purge_one, p, 0};
+    credstore_status status;
+
+    if (p == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    status = cs_txn_write(store, &work, err);
+    *more = p->more;
+    cs_free(p);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static int64_t monotonic_ms(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+typedef struct round {
+    credstore *store;
+    size_t next_mark;
+} round;
+
+static credstore_status marks_task(round *r, bool *more, credstore_error *err)
+{
+    return write_marks(r->store, &r->next_mark, more, err);
+}
+
+static credstore_status receipts_task(round *r, bool *more, credstore_error *err)
+{
+    return drop_receipts(r->store, more, err);
+}
+
+static credstore_status purge_task(round *r, bool *more, credstore_error *err)
+{
+    return purge_removed(r->store, more, err);
+}
+
+typedef credstore_status task(round *r, bool *more, credstore_error *err);
+static task *const tasks[] = {marks_task, receipts_task, purge_task};
+
+credstore_status credstore_maintain(credstore *store, uint32_t budget_ms, uint32_t *more,
+                                    credstore_error *err)
+{
+    const int64_t end = budget_ms == 0 ? INT64_MAX : monotonic_ms() + budget_ms;
+    round r = {store, 0};
+    bool left = false;
+    credstore_status status;
+
+    cs_error_clear(err);
+    if (more != NULL)
+        *more = 0;
+    status = cs_store_usable(store, err);
+    if (status == CREDSTORE_OK && store->storage->tidy != NULL)
+        (void)store->storage->tidy(store->storage_ctx); /* a reader's place more or less */
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks && status == CREDSTORE_OK; i++) {
+        do
+            status = tasks[i](&r, &left, err);
+        while (status == CREDSTORE_OK && left && monotonic_ms() < end);
+        if (left && more != NULL)
+            *more = 1;
+    }
+    return status;
+}

@@ -31,7 +31,7 @@ MANDIR ?= $(PREFIX)/share/man
 # What `make deps` installs: Debian's names.
 DEPS_BUILD := gcc make libc6-dev binutils pkg-config libcjson-dev libssl-dev liblmdb-dev
 DEPS_CHECK := clang clang-format libclang-rt-dev g++ libcmocka-dev valgrind strace mandoc \
-	universal-ctags locales python3 python3-cffi
+	universal-ctags locales python3 python3-cffi python3-cryptography
 
 # ---- deps together with other goals: first the packages, then the rest by a make that sees them ----
 

@@ -721,6 +721,7 @@ static void test_internal_error(test_world *w)
 /* A writer who does not get his turn. */
 static void test_busy(test_world *w)
 {
+    const condition stale = {.match = "\"7\""};
     char *body = test_body(w->k, 2);
     const credstore_answer *answer;
     credstore_error err;
@@ -736,6 +737,7 @@ static void test_busy(test_world *w)
     assert_int_not_equal(answer->retry_after_s, 0);
     assert_answer(answer, 503, NULL);
     assert_answer(ask(w, w->k, CREDSTORE_VERB_GET, NULL), 200, NULL);
+    assert_answer(ask_if(w, CREDSTORE_VERB_UPDATE, &stale, body), 412, NULL); /* needs no turn */
     w->t.store->storage->abort(w->t.store->storage_ctx, txn);
     assert_answer(ask(w, w->k, CREDSTORE_VERB_UPDATE, body), 200, NULL);
     free(body);

@@ -334,7 +334,7 @@ static void test_long_texts(test_world *w)
     for (size_t i = 0; i < LEN(rows); i++)
         for (int over = 1; over >= 0; over--) {
             const test_kind *k = test_kind_of(rows[i].kind);
-            credstore_request request = test_request(k, CREDSTORE_VERB_UPDATE, &w->root, body);
+            credstore_request request = test_request(k, CREDSTORE_VERB_UPDATE, &w->root, NULL);
             const credstore_answer *answer;
             size_t used = (size_t)snprintf(body, 65536, "%s", rows[i].head);
 

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "error.h"
+#include "op.h"
+#include "txn.h"
 
 enum { GARBAGE = 0x5a };
 
@@ -1020,6 +1021,49 @@ static void test_history(test_world *w)
     assert_refused(&err, get(w, &view, &err), CREDSTORE_E_NOT_FOUND, w->k->kind->id_name);
 }
 
+/* How many sealed parts the history holds of a revision: those that were replaced, no others. */
+static size_t history_parts(const test_world *w, uint64_t revision)
+{
+    const cs_kind *kind = w->k->kind;
+    const cs_names names = {w->at.tenant, kind->parent_name == NULL ? NULL : w->at.parent,
+                            w->at.id};
+    credstore_error err = {0};
+    credstore_bytes value;
+    bool there = false;
+    cs_frame frame;
+    cs_key key;
+    cs_txn txn;
+    cs_op op;
+
+    assert_status(CREDSTORE_OK, cs_op_begin(&op, w->t.store, kind, CS_READ, &w->call, &names, &err),
+                  &err);
+    assert_status(CREDSTORE_OK, cs_txn_read(w->t.store, &txn, &err), &err);
+    cs_key_history(&key, &op.at, revision);
+    assert_status(CREDSTORE_OK, cs_txn_get(&txn, &key, &value, &there, &err), &err);
+    assert_true(there);
+    assert_status(CREDSTORE_OK, cs_frame_read(value, CS_ROLE_HISTORY, &frame, &err), &err);
+    cs_txn_end(&txn);
+    return frame.part_count;
+}
+
+static void test_history_parts(test_world *w)
+{
+    uint64_t revision = 1;
+    credstore_error err;
+    test_patch patch;
+
+    make(w, 1);
+    for (size_t i = 0; i < fields(w); i++, revision++) {
+        if (!test_in_patch(field_at(w, i)))
+            break; /* the patch's fields come first */
+        test_patch_begin(w->k, &patch);
+        test_patch_set(w->k, &patch, i, 2);
+        assert_status(CREDSTORE_OK, update(w, &patch, NULL, &err), &err);
+        assert_int_equal(history_parts(w, revision), is_secret(w, i) ? 1 : 0);
+    }
+    assert_true(revision > 2);
+}
+
 /* History is as private as the record. */
 static void test_foreign_history(test_world *w)
 {
@@ -1298,6 +1342,7 @@ static const test_row rows[] = {
     {"reveal", test_reveal},
     {"reveal of no field", test_reveal_of_no_field},
     {"history", test_history},
+    {"history parts", test_history_parts},
     {"foreign history", test_foreign_history},
     {"NULL arguments", test_null_arguments},
     {"NULL arguments of reveal", test_null_reveal},

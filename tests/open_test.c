@@ -404,6 +404,80 @@ static void test_not_writable(void **state)
     test_folder_remove(p.folder);
 }
 
+/* ---- after fork ---- */
+
+typedef struct inherited {
+    credstore *store;
+    char id[28];
+} inherited;
+
+/* Every call of the child on its parent's store answers E_FORKED; closing it works. */
+static int as_child(const inherited *from)
+{
+    credstore *store = from->store;
+    const credstore_actor actor = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "s", TEST_TENANT);
+    const credstore_call call = test_call(&actor);
+    const credstore_checkbook_patch patch = {.struct_size = sizeof patch};
+    const test_kind *k = test_kind_of(CREDSTORE_KIND_CHECKBOOK);
+    const credstore_request request = test_request(k, CREDSTORE_VERB_GET, &actor, NULL);
+    const credstore_checkbook *view;
+    credstore_secret *secret;
+    credstore_actor granted = actor;
+    credstore_error err;
+    const credstore_answer *answer;
+
+    CHECK_STATUS(CREDSTORE_E_FORKED,
+                 credstore_checkbook_create(store, &call, NULL, &patch, &view, &err), &err);
+    CHECK_STATUS(CREDSTORE_E_FORKED, credstore_checkbook_get(store, &call, from->id, &view, &err),
+                 &err);
+    CHECK(view == NULL);
+    CHECK_STATUS(CREDSTORE_E_FORKED,
+                 credstore_checkbook_update(store, &call, from->id, &patch, &view, &err), &err);
+    CHECK_STATUS(CREDSTORE_E_FORKED,
+                 credstore_checkbook_reveal(store, &call, from->id, CREDSTORE_CHECKBOOK_SECRET_KEY,
+                                            &secret, &err),
+                 &err);
+    CHECK(secret == NULL);
+    CHECK_STATUS(CREDSTORE_E_FORKED, credstore_actor_grant(store, &granted, "users:read", &err),
+                 &err);
+    CHECK(credstore_permit(store, &actor, "users:read") == 0);
+    answer = credstore_handle(store, &request);
+    CHECK(answer->status == CREDSTORE_E_FORKED && answer->http_status == 500);
+    credstore_answer_free(answer);
+    credstore_close(store);
+    return 0;
+}
+
+static void try_fork(const char *path)
+{
+    inherited from = {NULL, ""};
+    credstore_error err;
+    int status = 0;
+    pid_t pid;
+
+    assert_status(CREDSTORE_OK, open_it(path, CREDSTORE_OPEN_CREATE, &from.store, &err), &err);
+    assert_status(CREDSTORE_OK, add(from.store, 1, from.id, &err), &err);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(as_child(&from));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(is_there(from.store, from.id, 1)); /* the parent's is as it was */
+    assert_status(CREDSTORE_OK, add(from.store, 2, from.id, &err), &err);
+    credstore_close(from.store);
+}
+
+static void test_forked(void **state)
+{
+    const place p = new_place();
+
+    (void)state;
+    try_fork(NULL);
+    try_fork(p.path);
+    test_folder_remove(p.folder);
+}
+
 /* ---- a newer format ---- */
 
 static credstore_status raise_format(cs_txn *txn, void *arg, credstore_error *err)
@@ -751,7 +825,7 @@ static int on_a_small_disk(const place *p)
     filled *f = calloc(1, sizeof *f);
     int failed;
 
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", p->folder, "tmpfs", 0, "size=1m,mode=0700") != 0)
         return CANNOT;
     CHECK(f != NULL);
@@ -775,7 +849,7 @@ static int on_a_tiny_disk(const place *p)
     credstore *store = NULL;
     credstore_error err;
 
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", p->folder, "tmpfs", 0, "size=8k,mode=0700") != 0)
         return CANNOT;
     CHECK_STATUS(CREDSTORE_E_FULL, open_it(p->path, CREDSTORE_OPEN_CREATE, &store, &err), &err);
@@ -819,6 +893,7 @@ int main(void)
         cmocka_unit_test(test_readable_by_others),
         cmocka_unit_test(test_not_writable),
         cmocka_unit_test(test_newer_format),
+        cmocka_unit_test(test_forked),
         cmocka_unit_test(test_option_sizes),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_whole_catalogue),

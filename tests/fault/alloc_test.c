@@ -1,0 +1,1004 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Each exported function, with each of its allocations failing in turn: alone, and with all that
+ * come after it. On both engines: no crash, nothing leaked (blocks, mappings, descriptors, files
+ * half made), an error that says what it is, the store's bytes as they were; and the same call
+ * succeeds as soon as there is memory. Where the libraries below hide a failure and the call
+ * succeeds, its effect must be whole.
+ *
+ * The list of functions is read from lib/libcredstore.map (or CREDSTORE_MAP): one without a case
+ * fails the test.
+ *
+ * The program brings the process's allocator, so that libcrypto, LMDB, cJSON and libc fail as well.
+ * Sanitizers and valgrind have one of their own: there only the library's own allocations fail.
+ */
+#define _GNU_SOURCE /* MAP_ANONYMOUS, syscall */
+
+#include "../support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "mem.h"
+#include "txn.h"
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define OWN_ALLOCATOR 0
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_ALLOCATOR 0
+#endif
+#ifndef OWN_ALLOCATOR
+#define OWN_ALLOCATOR 1
+#endif
+
+/* ---- the gate ---- */
+
+enum { NEVER = -1 };
+
+typedef struct gate {
+    bool armed, and_all_after;
+    long seen, fail_at; /* since it was armed */
+    bool hit;
+} gate;
+
+static gate the_gate;
+static atomic_long live; /* blocks and mappings */
+static bool whole;       /* all allocations of the process come by here */
+
+/* True if this allocation is to fail. */
+static bool fails(void)
+{
+    const long n = the_gate.seen;
+
+    if (!the_gate.armed)
+        return false;
+    the_gate.seen++;
+    if (the_gate.fail_at == NEVER || n < the_gate.fail_at ||
+        (n > the_gate.fail_at && !the_gate.and_all_after))
+        return false;
+    the_gate.hit = true;
+    errno = ENOMEM;
+    return true;
+}
+
+static void arm(long fail_at, bool and_all_after)
+{
+    the_gate = (gate){.armed = true, .and_all_after = and_all_after, .fail_at = fail_at};
+}
+
+static void disarm(void)
+{
+    the_gate.armed = false;
+}
+
+/* ---- allocators ---- */
+
+#if OWN_ALLOCATOR
+#pragma GCC visibility push(default)
+/* glibc's own, under the names that it keeps for those who replace it. */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *ptr, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *ptr);
+
+static void *counted(void *ptr)
+{
+    if (ptr != NULL)
+        atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+    return ptr;
+}
+
+void *malloc(size_t size)
+{
+    return fails() ? NULL : counted(__libc_malloc(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : counted(__libc_calloc(count, size));
+}
+
+void *realloc(void *ptr, size_t size)
+{
+    void *moved;
+
+    if (fails())
+        return NULL;
+    moved = __libc_realloc(ptr, size);
+    if (ptr == NULL)
+        counted(moved);
+    else if (moved == NULL && size == 0)
+        atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+    return moved;
+}
+
+void *memalign(size_t alignment, size_t size);
+void *memalign(size_t alignment, size_t size)
+{
+    return fails() ? NULL : counted(__libc_memalign(alignment, size));
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    return memalign(alignment, size);
+}
+
+int posix_memalign(void **out, size_t alignment, size_t size)
+{
+    void *ptr = memalign(alignment, size);
+
+    if (ptr == NULL)
+        return ENOMEM;
+    *out = ptr;
+    return 0;
+}
+
+void free(void *ptr)
+{
+    const int before = errno;
+
+    if (ptr != NULL)
+        atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+    __libc_free(ptr);
+    errno = before;
+}
+
+void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    void *map;
+
+    if (fails())
+        return MAP_FAILED;
+    map = (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset); /* answers as mmap does */
+    if (map != MAP_FAILED)
+        atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+    return map;
+}
+
+int munmap(void *addr, size_t len)
+{
+    const int rc = (int)syscall(SYS_munmap, addr, len);
+
+    if (rc == 0)
+        atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+    return rc;
+}
+#pragma GCC visibility pop
+#endif
+
+/* The library's own two, for where the above is not there or is passed by. */
+void *__real_calloc(size_t count, size_t size);
+void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return !whole && fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    return !whole && fails() ? MAP_FAILED : __real_mmap(addr, len, prot, flags, fd, offset);
+}
+
+/* ---- one function under trial ---- */
+
+typedef struct trial {
+    test_store t;
+    const test_kind *k;
+    credstore_actor actor;
+    credstore_call call;
+    test_at at;
+    unsigned n; /* of the values: each try writes others */
+    test_patch patch;
+    union {
+        uint64_t align;
+        uint8_t bytes[CS_ORIGIN_MAX];
+    } origin;
+    char id[40], path[TEST_PATH_MAX + 32], key_path[TEST_PATH_MAX + 32];
+    credstore_request request;
+    char *body;
+    credstore_error err;
+    /* what the call handed out */
+    const void *view;
+    credstore_secret *secret;
+    const credstore_answer *answer;
+    credstore_key_source *key;
+    credstore *store;
+} trial;
+
+typedef credstore_status step(trial *x);
+
+typedef struct row {
+    const char *function, *what; /* what: of several rows of a function */
+    step *before, *run, *after;  /* the gate is armed for run alone; before and after may be NULL */
+    uint32_t kind, verb;
+    credstore_status expected;
+    const char *body; /* of the door, instead of a good one */
+} row;
+
+static const row *current; /* for the steps */
+
+/* ---- typed calls ---- */
+
+static credstore_status new_values(trial *x)
+{
+    x->n++;
+    test_patch_whole(x->k, &x->patch, x->n);
+    return CREDSTORE_OK;
+}
+
+static credstore_status new_record(trial *x)
+{
+    const cs_kind *kind = x->k->kind;
+    const uint32_t size = kind->origin.size;
+    const int64_t used = TEST_NOW - 1;
+
+    new_values(x);
+    memset(x->origin.bytes, 0, sizeof x->origin.bytes);
+    memcpy(x->origin.bytes, &size, sizeof size);
+    if (kind->origin.last_used_at != 0)
+        memcpy(x->origin.bytes + kind->origin.last_used_at, &used, sizeof used);
+    snprintf(x->id, sizeof x->id, "00000000-0000-4000-8000-%012u", x->n);
+    if (x->k->kind->id == CREDSTORE_KIND_STRIPE)
+        x->at.id = x->id; /* the others make their own */
+    return CREDSTORE_OK;
+}
+
+static credstore_status run_create(trial *x)
+{
+    return x->k->create(x->t.store, &x->call, &x->at, x->origin.bytes, x->patch.u.bytes, &x->view,
+                        &x->err);
+}
+
+static credstore_status run_update(trial *x)
+{
+    return x->k->update(x->t.store, &x->call, &x->at, x->patch.u.bytes, &x->view, &x->err);
+}
+
+static credstore_status run_get(trial *x)
+{
+    return x->k->get(x->t.store, &x->call, &x->at, &x->view, &x->err);
+}
+
+static credstore_status run_reveal(trial *x)
+{
+    return x->k->reveal(x->t.store, &x->call, &x->at,
+                        x->k->kind->id == CREDSTORE_KIND_CHECKBOOK
+                            ? CREDSTORE_CHECKBOOK_SECRET_KEY
+                            : CREDSTORE_STRIPE_LIVE_SECRET_KEY,
+                        &x->secret, &x->err);
+}
+
+static credstore_status old_revision(trial *x)
+{
+    x->call.at_revision = 1;
+    return CREDSTORE_OK;
+}
+
+static credstore_status expanded(trial *x)
+{
+    x->call.flags = CREDSTORE_CALL_EXPAND_PERMISSIONS;
+    return CREDSTORE_OK;
+}
+
+/* What was answered is what is there. */
+static credstore_status compare_view(trial *x)
+{
+    test_at at = x->at;
+    const void *there = NULL;
+
+    if (x->view == NULL)
+        return CREDSTORE_OK;
+    memcpy(&at.id, (const uint8_t *)x->view + x->k->kind->view.id, sizeof at.id);
+    if (x->k->kind->id == CREDSTORE_KIND_STRIPE)
+        at.id = x->at.id;
+    x->call.at_revision = current->before == old_revision ? 1 : 0;
+    assert_int_equal(x->k->get(x->t.store, &x->call, &at, &there, &x->err), CREDSTORE_OK);
+    assert_true(test_same_view(x->k, x->view, there, true));
+    credstore_free(there);
+    return CREDSTORE_OK;
+}
+
+static credstore_status compare_secret(trial *x)
+{
+    static const char *const values[] = {"secret_key value 1", "secret_key value 2", "sk_live_"};
+    const size_t which = x->k->kind->id == CREDSTORE_KIND_STRIPE ? 2
+                         : current->before == old_revision       ? 0
+                                                                 : 1;
+
+    if (x->secret != NULL)
+        assert_memory_equal(credstore_secret_ptr(x->secret), values[which], strlen(values[which]));
+    return CREDSTORE_OK;
+}
+
+/* ---- the door ---- */
+
+static credstore_status new_request(trial *x)
+{
+    char *body;
+
+    free(x->body);
+    x->body = NULL;
+    x->n++;
+    if (current->body == NULL && current->verb != CREDSTORE_VERB_GET) {
+        body = test_body(x->k, x->n);
+        x->body = body;
+    }
+    x->request = test_request(x->k, current->verb, &x->actor,
+                              current->body == NULL ? x->body : current->body);
+    x->request.query = test_slice("expand[]=permissions");
+    if (current->verb != CREDSTORE_VERB_CREATE)
+        return CREDSTORE_OK;
+    snprintf(x->id, sizeof x->id, "00000000-0000-4000-8000-%012u", x->n);
+    x->request.id = test_slice(
+        x->k->kind->origin.id == 0 || x->k->kind->id == CREDSTORE_KIND_STRIPE ? x->id : NULL);
+    return CREDSTORE_OK;
+}
+
+static credstore_status run_handle(trial *x)
+{
+    x->answer = credstore_handle(x->t.store, &x->request);
+    x->err.status = x->answer->status;
+    return (credstore_status)x->answer->status;
+}
+
+static credstore_status compare_answer(trial *x)
+{
+    if (x->answer == NULL)
+        return CREDSTORE_OK;
+    assert_non_null(x->answer->body);
+    assert_int_equal(strlen(x->answer->body), x->answer->body_len);
+    if (x->answer->status == CREDSTORE_E_NO_MEMORY)
+        assert_int_equal(x->answer->http_status, 500);
+    return CREDSTORE_OK;
+}
+
+/* ---- opening ---- */
+
+static int64_t clock_of(void *ctx)
+{
+    return atomic_load(&((test_store *)ctx)->now);
+}
+
+static credstore_status close_store(trial *x)
+{
+    credstore_close(x->t.store);
+    x->t.store = NULL;
+    return CREDSTORE_OK;
+}
+
+static credstore_status new_path(trial *x)
+{
+    snprintf(x->path, sizeof x->path, "%s/new%u", x->t.folder, x->n++);
+    return CREDSTORE_OK;
+}
+
+static credstore_status open_at(trial *x, const char *path, uint32_t flags)
+{
+    static const char *const hosts[] = {"one.example.org", "two.example.org"};
+    credstore_options options = x->t.options;
+
+    options.flags = flags;
+    options.key = x->key;
+    options.now_ms = clock_of;
+    options.now_ctx = &x->t;
+    options.base_url_allow = hosts;
+    options.base_url_allow_count = 2;
+    return credstore_open(x->t.engine == TEST_MEMORY ? NULL : path, &options, &x->store, &x->err);
+}
+
+static credstore_status run_open(trial *x)
+{
+    return open_at(x, x->t.path, 0);
+}
+
+static credstore_status run_open_new(trial *x)
+{
+    return open_at(x, x->path, CREDSTORE_OPEN_CREATE);
+}
+
+static credstore_status open_other(trial *x)
+{
+    return run_open(x);
+}
+
+static credstore_status run_close(trial *x)
+{
+    credstore_close(x->store);
+    x->store = NULL;
+    return CREDSTORE_OK;
+}
+
+/* ---- keys ---- */
+
+static credstore_status drop_key(trial *x)
+{
+    credstore_key_source_free(x->key);
+    x->key = NULL;
+    return CREDSTORE_OK;
+}
+
+static credstore_status new_key_path(trial *x)
+{
+    drop_key(x);
+    snprintf(x->key_path, sizeof x->key_path, "%s/key%u", x->t.folder, x->n++);
+    return CREDSTORE_OK;
+}
+
+static credstore_status run_key_file(trial *x)
+{
+    return credstore_key_file(x->key_path, CREDSTORE_KEY_CREATE, &x->key, &x->err);
+}
+
+static credstore_status run_key_bytes(trial *x)
+{
+    return credstore_key_bytes(test_root_key, sizeof test_root_key, &x->key, &x->err);
+}
+
+static credstore_status old_key_path(trial *x)
+{
+    drop_key(x);
+    snprintf(x->key_path, sizeof x->key_path, "%s/key", x->t.folder);
+    if (access(x->key_path, F_OK) != 0)
+        assert_int_equal(run_key_file(x), CREDSTORE_OK);
+    return drop_key(x);
+}
+
+static credstore_status new_key(trial *x)
+{
+    drop_key(x);
+    return run_key_bytes(x);
+}
+
+/* ---- what a sink does with a value, by an engine that has one ---- */
+
+static int32_t fake_begin(void *ctx, uint32_t write, int64_t wait_ms, void **txn)
+{
+    (void)ctx;
+    (void)write;
+    (void)wait_ms;
+    *txn = ctx;
+    return CREDSTORE_STORAGE_OK;
+}
+
+static int32_t fake_copy(void *ctx, void *txn, credstore_bytes key, credstore_sink *out)
+{
+    (void)ctx;
+    (void)txn;
+    return credstore_sink_copy(out, key, cs_bytes("value", 5));
+}
+
+static int32_t fake_borrow(void *ctx, void *txn, credstore_bytes key, credstore_sink *out)
+{
+    (void)ctx;
+    (void)txn;
+    return credstore_sink_borrow(out, key, cs_bytes("value", 5));
+}
+
+static void fake_abort(void *ctx, void *txn)
+{
+    (void)ctx;
+    (void)txn;
+}
+
+static credstore_status get_through(trial *x,
+                                    int32_t (*get)(void *ctx, void *txn, credstore_bytes key,
+                                                   credstore_sink *out))
+{
+    const credstore_storage fake = {
+        .struct_size = sizeof fake, .begin = fake_begin, .get = get, .abort = fake_abort};
+    credstore store = {.storage = &fake, .now_ms = clock_of, .now_ctx = &x->t};
+    const cs_key key = {1, {1}};
+    credstore_bytes value;
+    bool found = false;
+    credstore_status status;
+    cs_txn txn;
+
+    store.storage_ctx = &store;
+    memset(&x->err, 0, sizeof x->err);
+    status = cs_txn_read(&store, &txn, &x->err);
+    if (status != CREDSTORE_OK)
+        return status;
+    status = cs_txn_get(&txn, &key, &value, &found, &x->err);
+    if (status == CREDSTORE_OK)
+        status = found && value.len == 5 && memcmp(value.ptr, "value", 5) == 0
+                     ? CREDSTORE_OK
+                     : CREDSTORE_E_INTERNAL;
+    cs_txn_end(&txn);
+    return status;
+}
+
+static credstore_status run_sink_copy(trial *x)
+{
+    return get_through(x, fake_copy);
+}
+
+static credstore_status run_sink_borrow(trial *x)
+{
+    return get_through(x, fake_borrow);
+}
+
+/* ---- functions that have no reason to allocate ---- */
+
+static credstore_status run_free(trial *x)
+{
+    credstore_free(x->view);
+    x->view = NULL;
+    return CREDSTORE_OK;
+}
+
+static credstore_status run_answer_free(trial *x)
+{
+    credstore_answer_free(x->answer);
+    x->answer = NULL;
+    return CREDSTORE_OK;
+}
+
+static credstore_status ask_before(trial *x)
+{
+    new_request(x);
+    return run_handle(x);
+}
+
+static credstore_status run_secret_ptr(trial *x)
+{
+    return credstore_secret_ptr(x->secret) != NULL ? CREDSTORE_OK : CREDSTORE_E_INTERNAL;
+}
+
+static credstore_status run_secret_len(trial *x)
+{
+    return credstore_secret_len(x->secret) > 0 ? CREDSTORE_OK : CREDSTORE_E_INTERNAL;
+}
+
+static credstore_status run_secret_free(trial *x)
+{
+    credstore_secret_free(x->secret);
+    x->secret = NULL;
+    return CREDSTORE_OK;
+}
+
+static credstore_status run_actor_grant(trial *x)
+{
+    return credstore_actor_grant(x->t.store, &x->actor, "users:read", &x->err);
+}
+
+static credstore_status run_permit(trial *x)
+{
+    return credstore_permit(x->t.store, &x->actor, "users:read") == 1 ? CREDSTORE_OK
+                                                                      : CREDSTORE_E_INTERNAL;
+}
+
+static credstore_status run_inits(trial *x)
+{
+    static const char *const items[] = {"a"};
+    credstore_text text;
+    credstore_secret_text secret;
+    credstore_flag flag;
+    credstore_time time;
+    credstore_strings strings;
+
+    (void)x;
+    credstore_text_init(&text, CREDSTORE_SET, "a", 1);
+    credstore_secret_text_init(&secret, CREDSTORE_SET, "a", 1);
+    credstore_flag_init(&flag, CREDSTORE_SET, 1);
+    credstore_time_init(&time, CREDSTORE_SET, 1);
+    credstore_strings_init(&strings, CREDSTORE_SET, items, 1);
+    return text.len + secret.len + flag.value + (size_t)time.unix_ms + strings.count == 5
+               ? CREDSTORE_OK
+               : CREDSTORE_E_INTERNAL;
+}
+
+static credstore_status run_words(trial *x)
+{
+    char text[] = "text";
+
+    (void)x;
+    credstore_wipe(text, sizeof text);
+    return text[0] == '\0' && credstore_version() != NULL && credstore_status_name(1) != NULL
+               ? CREDSTORE_OK
+               : CREDSTORE_E_INTERNAL;
+}
+
+/* ---- the table ---- */
+
+#define TYPED(name, KIND)                                                                          \
+    {"credstore_" #name "_create", "", new_record, run_create, compare_view,                       \
+     CREDSTORE_KIND_##KIND,        0,  0,          NULL},                                          \
+        {"credstore_" #name "_get", "", NULL, run_get, compare_view,                               \
+         CREDSTORE_KIND_##KIND,     0,  0,    NULL},                                               \
+        {"credstore_" #name "_get",                                                                \
+         "an old revision",                                                                        \
+         old_revision,                                                                             \
+         run_get,                                                                                  \
+         compare_view,                                                                             \
+         CREDSTORE_KIND_##KIND,                                                                    \
+         0,                                                                                        \
+         0,                                                                                        \
+         NULL},                                                                                    \
+    {                                                                                              \
+        "credstore_" #name "_update", "", new_values, run_update, compare_view,                    \
+            CREDSTORE_KIND_##KIND, 0, 0, NULL                                                      \
+    }
+#define REVEAL(name, KIND)                                                                         \
+    {"credstore_" #name "_reveal", "", NULL, run_reveal, compare_secret,                           \
+     CREDSTORE_KIND_##KIND,        0,  0,    NULL},                                                \
+    {                                                                                              \
+        "credstore_" #name "_reveal", "an old revision", old_revision, run_reveal, compare_secret, \
+            CREDSTORE_KIND_##KIND, 0, 0, NULL                                                      \
+    }
+#define DOOR(name, KIND)                                                                           \
+    {"credstore_handle",    #name " get",       new_request, run_handle, compare_answer,           \
+     CREDSTORE_KIND_##KIND, CREDSTORE_VERB_GET, 0,           NULL},                                \
+        {"credstore_handle",    #name " create",       new_request, run_handle, compare_answer,    \
+         CREDSTORE_KIND_##KIND, CREDSTORE_VERB_CREATE, 0,           NULL},                         \
+        {"credstore_handle",    #name " update",       new_request, run_handle, compare_answer,    \
+         CREDSTORE_KIND_##KIND, CREDSTORE_VERB_UPDATE, 0,           NULL},                         \
+        {"credstore_handle", #name " refused",      new_request,           run_handle,             \
+         compare_answer,     CREDSTORE_KIND_##KIND, CREDSTORE_VERB_UPDATE, CREDSTORE_E_INVALID,    \
+         "{\"colour\":1}"},                                                                        \
+    {                                                                                              \
+        "credstore_handle", #name " not JSON", new_request, run_handle, compare_answer,            \
+            CREDSTORE_KIND_##KIND, CREDSTORE_VERB_UPDATE, CREDSTORE_E_INVALID, "{"                 \
+    }
+#define PLAIN(function, before, run)                                                               \
+    {                                                                                              \
+#function, "", before, run, NULL, CREDSTORE_KIND_CHECKBOOK, CREDSTORE_VERB_GET, 0, NULL    \
+    }
+
+static const row rows[] = {
+    PLAIN(credstore_open, close_store, run_open),
+    {"credstore_open", "a new store", new_path, run_open_new, NULL, CREDSTORE_KIND_CHECKBOOK, 0, 0,
+     NULL},
+    PLAIN(credstore_close, open_other, run_close),
+    {"credstore_key_file", "", old_key_path, run_key_file, NULL, CREDSTORE_KIND_CHECKBOOK, 0, 0,
+     NULL},
+    {"credstore_key_file", "a new key", new_key_path, run_key_file, NULL, CREDSTORE_KIND_CHECKBOOK,
+     0, 0, NULL},
+    PLAIN(credstore_key_bytes, drop_key, run_key_bytes),
+    PLAIN(credstore_key_source_free, new_key, drop_key),
+    TYPED(checkbook, CHECKBOOK),
+    TYPED(stripe, STRIPE),
+    TYPED(service_credential, SERVICE_CREDENTIAL),
+    TYPED(api_key, API_KEY),
+    {"credstore_service_credential_get", "expanded", expanded, run_get, compare_view,
+     CREDSTORE_KIND_SERVICE_CREDENTIAL, 0, 0, NULL},
+    REVEAL(checkbook, CHECKBOOK),
+    REVEAL(stripe, STRIPE),
+    DOOR(checkbook, CHECKBOOK),
+    DOOR(stripe, STRIPE),
+    DOOR(service_credential, SERVICE_CREDENTIAL),
+    DOOR(api_key, API_KEY),
+    PLAIN(credstore_sink_copy, NULL, run_sink_copy),
+    PLAIN(credstore_sink_borrow, NULL, run_sink_borrow),
+    PLAIN(credstore_free, run_get, run_free),
+    PLAIN(credstore_answer_free, ask_before, run_answer_free),
+    PLAIN(credstore_secret_ptr, run_reveal, run_secret_ptr),
+    PLAIN(credstore_secret_len, run_reveal, run_secret_len),
+    PLAIN(credstore_secret_free, run_reveal, run_secret_free),
+    PLAIN(credstore_actor_grant, NULL, run_actor_grant),
+    PLAIN(credstore_permit, NULL, run_permit),
+    PLAIN(credstore_text_init, NULL, run_inits),
+    PLAIN(credstore_secret_text_init, NULL, run_inits),
+    PLAIN(credstore_flag_init, NULL, run_inits),
+    PLAIN(credstore_time_init, NULL, run_inits),
+    PLAIN(credstore_strings_init, NULL, run_inits),
+    PLAIN(credstore_wipe, NULL, run_words),
+    PLAIN(credstore_version, NULL, run_words),
+    PLAIN(credstore_status_name, NULL, run_words),
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+/* ---- what must not change, and what must not stay ---- */
+
+static bool mix(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    uint64_t *sum = arg;
+    const credstore_bytes both[] = {key, value};
+
+    for (size_t i = 0; i < 2; i++) {
+        *sum = (*sum ^ both[i].len) * UINT64_C(0x100000001b3);
+        for (size_t j = 0; j < both[i].len; j++)
+            *sum = (*sum ^ ((const uint8_t *)both[i].ptr)[j]) * UINT64_C(0x100000001b3);
+    }
+    return true;
+}
+
+/* Of every byte that the engine holds. A store that the case closed is opened for it. */
+static uint64_t digest(trial *x)
+{
+    const cs_key from = {1, {0}}, to = {1, {0xff}};
+    const bool open_here = x->t.store == NULL;
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+    credstore_error err = {0};
+    cs_txn txn;
+
+    if (open_here && x->t.engine == TEST_MEMORY)
+        return 0; /* it went with the store */
+    if (open_here)
+        assert_status(CREDSTORE_OK, test_reopen(&x->t, &err), &err);
+    assert_status(CREDSTORE_OK, cs_txn_read(x->t.store, &txn, &err), &err);
+    assert_status(CREDSTORE_OK, cs_txn_scan(&txn, &from, &to, 0, mix, &sum, &err), &err);
+    cs_txn_end(&txn);
+    if (open_here)
+        close_store(x);
+    return sum;
+}
+
+static size_t count_entries(const char *path, const char *with)
+{
+    const struct dirent *entry;
+    DIR *dir = opendir(path);
+    size_t count = 0;
+
+    assert_non_null(dir);
+    while ((entry = readdir(dir)) != NULL)
+        count += strstr(entry->d_name, with) != NULL;
+    closedir(dir);
+    return count;
+}
+
+static void let_go(trial *x)
+{
+    credstore_free(x->view);
+    x->view = NULL;
+    credstore_secret_free(x->secret);
+    x->secret = NULL;
+    credstore_answer_free(x->answer);
+    x->answer = NULL;
+    credstore_close(x->store);
+    x->store = NULL;
+    x->call.at_revision = 0;
+}
+
+/* ---- trying ---- */
+
+typedef struct tally {
+    long allocations, absorbed;
+    long errors[32]; /* by status */
+} tally;
+
+static bool is_sensible(credstore_status status)
+{
+    return status == CREDSTORE_E_NO_MEMORY || status == CREDSTORE_E_ENTROPY ||
+           status == CREDSTORE_E_INTERNAL || status == CREDSTORE_E_STORAGE;
+}
+
+static void assert_trial(bool good, const row *r, const trial *x, long at, bool all,
+                         credstore_status status, const char *what)
+{
+    if (good)
+        return;
+    print_error("%s %s, %s, allocation %ld%s: %s: %s (%s)\n", r->function, r->what,
+                test_engine_names[x->t.engine], at, all ? " and all after" : "", what,
+                credstore_status_name((int32_t)status), x->err.message);
+    fail();
+}
+
+static credstore_status armed_run(const row *r, trial *x, long at, bool all)
+{
+    credstore_status status;
+
+    memset(&x->err, 0, sizeof x->err);
+    arm(at, all);
+    status = r->run(x);
+    disarm();
+    return status;
+}
+
+/* Whether the allocation `at` was reached. */
+static bool try_one(const row *r, trial *x, long at, bool all, tally *sum)
+{
+    uint64_t before;
+    credstore_status status;
+
+    if (r->before != NULL)
+        r->before(x);
+    before = digest(x);
+    status = armed_run(r, x, at, all);
+    if (status != r->expected) {
+        assert_trial(the_gate.hit, r, x, at, all, status, "fails without cause");
+        assert_trial(is_sensible(status), r, x, at, all, status,
+                     "an error that says another thing");
+        assert_trial(x->err.status == (int32_t)status, r, x, at, all, status, "the error differs");
+        assert_trial(x->view == NULL && x->secret == NULL && x->store == NULL, r, x, at, all,
+                     status, "something was handed out");
+        assert_trial(digest(x) == before, r, x, at, all, status, "the store changed");
+        assert_int_equal(count_entries(x->t.folder, ".creating"), 0);
+        if (r->after != NULL)
+            r->after(x);
+        credstore_answer_free(x->answer);
+        x->answer = NULL;
+        sum->errors[status]++;
+        if (getenv("V") && status != CREDSTORE_E_NO_MEMORY) printf("   %ld %d %s %s\n", at, all, credstore_status_name(status), x->err.message);
+        x->call.at_revision = r->before == old_revision ? 1 : 0;
+        status = armed_run(r, x, NEVER, false);
+        assert_trial(status == r->expected, r, x, at, all, status, "fails again, with memory");
+        the_gate.hit = true;
+    } else if (the_gate.hit) {
+        sum->absorbed++;
+    }
+    if (r->after != NULL)
+        r->after(x);
+    let_go(x);
+    return the_gate.hit;
+}
+
+static void begin_trial(const row *r, trial *x, test_engine engine)
+{
+    credstore_actor people;
+
+    memset(x, 0, sizeof *x);
+    current = r;
+    test_open(&x->t, engine);
+    if (engine == TEST_MEMORY)
+        test_folder(x->t.folder); /* for keys */
+    people = test_root(x->t.store);
+    for (size_t i = 0; i < test_kind_count; i++) {
+        const test_kind *k = &test_kinds[i];
+        const credstore_call call = test_call(&people);
+        const test_at at = test_at_of(k);
+        test_patch patch;
+
+        credstore_free(test_make(&x->t, k, &people, 1));
+        test_patch_whole(k, &patch, 2);
+        assert_status(CREDSTORE_OK, k->update(x->t.store, &call, &at, patch.u.bytes, NULL, &x->err),
+                      &x->err);
+    }
+    x->k = test_kind_of(r->kind);
+    x->actor = people;
+    x->call = test_call(&x->actor);
+    x->at = test_at_of(x->k);
+    x->n = 10;
+    assert_int_equal(run_key_bytes(x), CREDSTORE_OK);
+}
+
+static void end_trial(trial *x)
+{
+    drop_key(x);
+    free(x->body);
+    test_close(&x->t);
+}
+
+static void warm_up(const row *r, test_engine engine)
+{
+    trial *x = malloc(sizeof *x);
+    tally sum = {0};
+
+    begin_trial(r, x, engine);
+    assert_false(try_one(r, x, NEVER, false, &sum));
+    end_trial(x);
+    free(x);
+}
+
+static void fail_each(const row *r, test_engine engine, tally *sum)
+{
+    trial *x = malloc(sizeof *x);
+    const size_t files = count_entries("/proc/self/fd", "");
+    const long blocks = atomic_load(&live);
+    const unsigned long stride = test_number("CREDSTORE_ALLOC_STEP", 1);
+    long left;
+
+    for (int all = 0; all < 2; all++) {
+        begin_trial(r, x, engine);
+        for (long at = 0; try_one(r, x, at, all != 0, sum); at += (long)stride)
+            continue;
+        sum->allocations = the_gate.seen;
+        end_trial(x);
+    }
+    left = atomic_load(&live) - blocks;
+    if (left != 0)
+        print_error("%s %s, %s: %ld blocks are left\n", r->function, r->what,
+                    test_engine_names[engine], left);
+    assert_int_equal(left, 0);
+    assert_int_equal(count_entries("/proc/self/fd", ""), files);
+    free(x);
+}
+
+static void print_row(const row *r, test_engine engine, const tally *sum)
+{
+    printf("%s allocations=%ld (%s%s%s", r->function, sum->allocations, test_engine_names[engine],
+           r->what[0] == '\0' ? "" : ", ", r->what);
+    for (size_t i = 0; i < sizeof sum->errors / sizeof *sum->errors; i++)
+        if (sum->errors[i] > 0)
+            printf(", %s %ld", credstore_status_name((int32_t)i), sum->errors[i]);
+    if (sum->absorbed > 0)
+        printf(", no error %ld", sum->absorbed);
+    printf(")\n");
+}
+
+static void try_engine(test_engine engine)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        warm_up(&rows[i], engine);
+    for (size_t i = 0; i < ROWS; i++) {
+        tally sum = {0};
+
+        fail_each(&rows[i], engine, &sum);
+        print_row(&rows[i], engine, &sum);
+    }
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    try_engine(TEST_MEMORY);
+}
+
+static void test_lmdb(void **state)
+{
+    (void)state;
+    try_engine(TEST_LMDB);
+}
+
+/* ---- the list ---- */
+
+static void test_every_export_has_a_case(void **state)
+{
+    const char *path = getenv("CREDSTORE_MAP");
+    FILE *map = fopen(path == NULL ? "lib/libcredstore.map" : path, "r");
+    size_t exported = 0, missing = 0;
+    char line[256], name[128];
+
+    (void)state;
+    assert_non_null(map);
+    while (fgets(line, sizeof line, map) != NULL) {
+        bool found = false;
+
+        if (sscanf(line, " %127[a-z0-9_];", name) != 1 || strncmp(name, "credstore_", 10) != 0)
+            continue;
+        for (size_t i = 0; i < ROWS && !found; i++)
+            found = strcmp(rows[i].function, name) == 0;
+        if (!found)
+            print_error("  %s has no case\n", name);
+        missing += !found;
+        exported++;
+    }
+    fclose(map);
+    printf("exported functions: %zu, without a case: %zu\n", exported, missing);
+    assert_true(exported > 30);
+    assert_int_equal(missing, 0);
+}
+
+static int set_up(void **state)
+{
+    /* The compiler knows that malloc() leaves the_gate alone; of this it does not. */
+    void *(*volatile allocate)(size_t size) = malloc;
+    void *probe;
+
+    (void)state;
+    if (access("/dev/shm", W_OK) == 0)
+        setenv("TMPDIR", "/dev/shm", 1); /* where a commit waits for no disk */
+    arm(NEVER, false);
+    probe = allocate(1);
+    disarm();
+    free(probe);
+    whole = the_gate.seen > 0;
+    if (!whole)
+        printf("only the library's own allocations fail: the allocator here is the checker's\n");
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_export_has_a_case),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_lmdb),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}

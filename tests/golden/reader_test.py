@@ -1,0 +1,459 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Reads the golden store by credstore-format(5) alone, without the library.
+
+Opens all that lies in tests/golden/*.hex, from the root slot down to each secret, says what it
+opened, and holds it against expected.json. Then damages one byte at a time and wants to see that
+refused: a reader that accepts anything would prove nothing.
+"""
+import glob
+import hashlib
+import hmac
+import json
+import os
+import re
+import struct
+import sys
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+META, ROOT, KEYRING, CATALOGUE, RECORD, LANE, USAGE = 1, 2, 3, 4, 0x10, 0x20, 0x40
+NO_SCOPE = bytes(16)
+BODY, SECRET, NAME, CHAIN = 1, 2, 3, 4
+TEXT, FLAG, TIME, PERMISSIONS, SECRET_FIELD = range(5)
+KINDS = {  # scope by owner?, fields
+    1: (False, {1: TEXT, 2: SECRET_FIELD, 3: TEXT, 4: FLAG, 64: TEXT}),
+    2: (True, {1: SECRET_FIELD, 2: TEXT, 3: SECRET_FIELD, 4: SECRET_FIELD, 5: TEXT,
+               6: SECRET_FIELD, 64: TEXT, 65: FLAG, 66: TIME, 67: TIME}),
+    3: (True, {1: TEXT, 2: TEXT, 64: TEXT}),
+    4: (False, {1: TEXT, 2: TIME, 3: PERMISSIONS}),
+}
+AUDIT = {1: ("time", "q"), 2: ("actor_type", "B"), 3: ("actor", None), 4: ("tenant", None),
+         5: ("action", "B"), 6: ("kind", "B"), 7: ("parent", None), 8: ("id", None),
+         9: ("revision", "Q"), 10: ("changed", "list"), 11: ("request", None)}
+
+
+class Damaged(Exception):
+    pass
+
+
+def need(condition, what):
+    if not condition:
+        raise Damaged(what)
+
+
+class Bytes:
+    """Takes fields off the front."""
+
+    def __init__(self, raw):
+        self.raw = raw
+
+    def take(self, count):
+        need(len(self.raw) >= count, "cut")
+        head, self.raw = self.raw[:count], self.raw[count:]
+        return head
+
+    def number(self, form):
+        return struct.unpack(">" + form, self.take(struct.calcsize(form)))[0]
+
+    def end(self):
+        need(not self.raw, "bytes left over")
+
+
+# ---- primitives ----
+
+def xor(a, b):
+    return bytes(x ^ y for x, y in zip(a, b))
+
+
+def xaes_open(key, nonce, sealed, tag, associated):
+    def encrypt(block):
+        return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+
+    l = int.from_bytes(encrypt(bytes(16)), "big")
+    k1 = ((l << 1) & ((1 << 128) - 1)) ^ (0x87 if l >> 127 else 0)
+    k1 = k1.to_bytes(16, "big")
+    subkey = b"".join(encrypt(xor(bytes([0, n, 0x58, 0]) + nonce[:12], k1)) for n in (1, 2))
+    try:
+        return AESGCM(subkey).decrypt(nonce[12:], sealed + tag, associated)
+    except InvalidTag:
+        raise Damaged("a box does not open where it lies") from None
+
+
+def mac(key, message):
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def tlvs(raw):
+    members, rest = [], Bytes(raw)
+    while rest.raw:
+        member = rest.number("H")
+        members.append((member, rest.take(rest.number("I"))))
+    need(len({m for m, _ in members}) == len(members), "a member stands twice")
+    return members
+
+
+class Box:
+    def __init__(self, rest):
+        self.key_id = rest.number("I")
+        count = rest.number("I")
+        self.nonce, self.tag = rest.take(24), rest.take(16)
+        self.sealed = rest.take(count)
+
+    def open(self, store, key, role, kind=0, scope=NO_SCOPE, ident=b"", field=0, revision=0):
+        associated = (struct.pack(">B", 1) + store.id + struct.pack(">BB", role, kind) + scope +
+                      struct.pack(">H", len(ident)) + ident +
+                      struct.pack(">HQI", field, revision, self.key_id))
+        store.boxes += 1
+        return xaes_open(key, self.nonce, self.sealed, self.tag, associated)
+
+
+def sealed_value(raw):
+    rest = Bytes(raw)
+    need(rest.number("B") == 1, "format")
+    box = Box(rest)
+    rest.end()
+    return box
+
+
+# ---- a store ----
+
+class Store:
+    def __init__(self, pairs, root_key):
+        self.pairs, self.boxes = pairs, 0
+        self.read_header()
+        self.open_slots(root_key)
+        self.read_sealed_header()
+        self.read_keyring()
+        self.read_catalogue()
+        self.read_lane()
+        self.read_records()
+        self.read_usage()
+        self.compare_with_audit()
+
+    def table(self, first):
+        return {key[1:]: value for key, value in self.pairs.items() if key[0] == first}
+
+    def read_header(self):
+        meta = self.table(META)
+        need(set(meta) == {b"\0", b"\1"}, "meta")
+        rest = Bytes(meta[b"\0"])
+        need(rest.take(10) == b"\x01credstore", "magic")
+        self.id = rest.take(16)
+        rest.end()
+
+    def open_slots(self, root_key):
+        self.slot = None
+        for key, value in sorted(self.table(ROOT).items()):
+            slot, head, rest = struct.unpack(">H", key)[0], value[:19], Bytes(value[19:])
+            check = mac(root_key, b"credstore root slot\0" + self.id + key)[:16]
+            need(len(head) == 19 and head[0] == 1, "slot")
+            if head[3:] != check:
+                continue
+            need(self.slot is None and head[1] == 1, "method")
+            box = Box(rest)
+            rest.end()
+            need(box.key_id == 0, "key id of a slot")
+            keys = box.open(self, root_key, 6, ident=head, field=slot)
+            self.slot, self.rights = slot, head[2]
+            need(len(keys) == (64 if self.rights & 2 else 32) and self.rights & 1, "rights")
+            self.body_store_key, self.secret_store_key = keys[:32], keys[32:]
+        need(self.slot is not None, "no slot of this key")
+
+    def read_sealed_header(self):
+        box = sealed_value(self.table(META)[b"\1"])
+        need(box.key_id == 0, "key id of the sealed header")
+        highest, self.created_at, self.epoch = struct.unpack(
+            ">BqQ", box.open(self, self.body_store_key, 5))
+        need(highest == 1 and self.epoch == 1, "highest format, epoch")
+
+    def read_keyring(self):
+        ring = self.table(KEYRING)
+        need(set(ring) == {b"\1", b"\2"}, "keyring")
+        box = sealed_value(ring[b"\1"])
+        rest = Bytes(box.open(self, self.body_store_key, 7, field=BODY))
+        version, self.keys = rest.number("Q"), {}
+        while rest.raw:
+            key_id, purpose, suite, state = struct.unpack(">IBBB", rest.take(7))
+            material = rest.take(32)
+            need(suite == (1 if purpose in (BODY, SECRET) else 2) and state == 1, "suite, state")
+            need(purpose != SECRET or material == bytes(32), "a secret key in the body half")
+            self.keys[purpose, key_id] = None if purpose == SECRET else material
+        if self.rights & 2:
+            box = sealed_value(ring[b"\2"])
+            rest = Bytes(box.open(self, self.secret_store_key, 7, field=SECRET))
+            need(rest.number("Q") == version, "the halves' versions")
+            while rest.raw:
+                key_id = rest.number("I")
+                self.keys[SECRET, key_id] = rest.take(32)
+        need(sorted(self.keys) == [(1, 1), (2, 2), (3, 3), (4, 4)], "a new store's keys")
+
+    def key(self, purpose, box):
+        need((purpose, box.key_id) in self.keys, "key id")
+        return self.keys[purpose, box.key_id]
+
+    def unseal(self, raw, role, **place):
+        box = sealed_value(raw)
+        return box.open(self, self.key(BODY, box), role, **place)
+
+    def name(self, domain, *parts):
+        message = bytes([domain]) + b"".join(struct.pack(">I", len(p)) + p for p in parts)
+        return mac(self.keys[NAME, 3], message)[:16]
+
+    def read_catalogue(self):
+        rest = Bytes(self.unseal(self.table(CATALOGUE)[b""], 8))
+        self.catalogue = []
+        while rest.raw:
+            need(rest.number("H") == len(self.catalogue), "number of a permission")
+            self.catalogue.append(rest.take(rest.number("H")).decode("ascii"))
+
+    # ---- audit and head ----
+
+    def read_lane(self):
+        lane = self.table(LANE)
+        head = lane.pop(b"\0\0\1")
+        chain, self.audit = bytes(32), []
+        for seq, key in enumerate(sorted(lane), 1):
+            need(key == struct.pack(">HBQ", 0, 0, seq), "sequence")
+            plain = self.unseal(lane[key], 9, field=0, revision=seq)
+            need(plain[:32] == chain, "chain")
+            chain = mac(self.keys[CHAIN, 4], struct.pack(">HQ", 0, seq) + plain)
+            self.audit.append(self.entry(plain[32:]))
+        plain = Bytes(self.unseal(head, 10, field=0))
+        self.generation, last = plain.number("Q"), plain.number("Q")
+        need(last == len(self.audit), "last sequence")
+        need(plain.take(32) == chain, "chain value in the head")
+        self.last_time = plain.number("q")
+        plain.end()
+
+    @staticmethod
+    def entry(raw):
+        said = {}
+        for member, value in tlvs(raw):
+            name, form = AUDIT[member]
+            if form is None:
+                said[name] = value.decode("utf-8")
+            elif form == "list":
+                said[name] = list(struct.unpack(">%dH" % (len(value) // 2), value))
+            else:
+                said[name] = struct.unpack(">" + form, value)[0]
+        return said
+
+    # ---- records ----
+
+    def read_records(self):
+        frames = {}
+        for key, value in self.table(RECORD).items():
+            kind, scope, rest = key[0], key[1:17], key[17:]
+            ident, behind = rest.split(b"\0", 1)
+            if behind == b"\0":
+                revision = None
+            else:
+                need(behind[:1] == b"\1" and len(behind) == 9, "key of a record")
+                revision = struct.unpack(">Q", behind[1:])[0]
+            frame = self.frame(kind, scope, ident, value, 2 if revision else 1)
+            need(revision in (None, frame["revision"]), "history in another place")
+            frames.setdefault((kind, scope, ident), []).append(frame)
+        self.records = []
+        for place, all_of_it in sorted(frames.items()):
+            all_of_it.sort(key=lambda f: -f["revision"])
+            need([f["revision"] for f in all_of_it] == list(range(len(all_of_it), 0, -1)),
+                 "revisions without a gap")
+            need([f["role"] for f in all_of_it] == [1] + [2] * (len(all_of_it) - 1), "roles")
+            for n, frame in enumerate(all_of_it):
+                newer = [p for f in all_of_it[:n + 1] for p in f["parts"]]
+                self.records.append(self.record(place, frame, newer))
+                self.records[-1]["history"] = len(all_of_it) - 1 if n == 0 else 0
+
+    def frame(self, kind, scope, ident, value, role):
+        rest = Bytes(value)
+        need(rest.number("B") == 1 and rest.number("B") == role, "format, role")
+        count, revision = rest.number("H"), rest.number("Q")
+        box, parts = Box(rest), []
+        for _ in range(count):
+            field, part_revision = rest.number("H"), rest.number("Q")
+            parts.append((field, part_revision, Box(rest)))
+        rest.end()
+        body = box.open(self, self.key(BODY, box), role, kind, scope, ident, revision=revision)
+        return {"role": role, "revision": revision, "parts": parts, "body": body}
+
+    def record(self, place, frame, parts):
+        kind, scope, ident = place
+        by_owner, fields = KINDS[kind]
+        body = dict(tlvs(frame["body"]))
+        tenant, parent = body.pop(1), body.pop(2, b"")
+        need(scope == (self.name(1, bytes([kind]), tenant, parent) if by_owner else NO_SCOPE),
+             "scope")
+        record = {"kind": kind, "tenant": tenant.decode(), "parent": parent.decode(),
+                  "id": ident.decode(), "revision": frame["revision"], "fields": {},
+                  "set_at": {}, "masks": {}}
+        record["created_at"] = struct.unpack(">q", body.pop(3))[0]
+        record["updated_at"] = struct.unpack(">q", body.pop(4))[0] if 4 in body else None
+        need(len(body.pop(5)) == 8, "incarnation")
+        named = 0
+        for member, value in body.items():
+            field = member - 0x100
+            if fields[field] == SECRET_FIELD:
+                named += self.secret(place, record, field, value, parts, frame["parts"])
+            else:
+                record["fields"][str(field)] = self.value(fields[field], value)
+        need(named == len(frame["parts"]), "a part that the body does not name")
+        return record
+
+    def value(self, form, raw):
+        if form == TEXT:
+            return raw.decode("utf-8")
+        if form in (FLAG, TIME):
+            return struct.unpack(">q", raw)[0]
+        need(len(raw) == 64, "permissions")
+        numbers = [n for n in range(512) if raw[n // 8] >> n % 8 & 1]
+        return [self.catalogue[n] for n in numbers]
+
+    def secret(self, place, record, field, raw, parts, own):
+        """Answers 1 if the part lies in this very value, else 0."""
+        rest = Bytes(raw)
+        revision, set_at = rest.number("Q"), rest.number("q")
+        tag, fingerprint = rest.take(16), rest.take(16)
+        record["set_at"][str(field)] = set_at
+        record["masks"][str(field)] = rest.raw.decode("utf-8")
+        found = [p for p in parts if p[0] == field and p[1] == revision and p[2].tag == tag]
+        need(len(found) == 1, "the part that the body names")
+        key = self.key(SECRET, found[0][2])
+        if key is None:
+            record["fields"][str(field)] = "(no right to reveal)"
+        else:
+            kind, scope, ident = place
+            plain = found[0][2].open(self, key, 4, kind, scope, ident, field, revision)
+            need(self.name(2, plain) == fingerprint, "fingerprint")
+            record["fields"][str(field)] = plain.decode("utf-8")
+        return int(found[0] in own)
+
+    def read_usage(self):
+        self.usage = {}
+        for key, value in self.table(USAGE).items():
+            need(key[-1:] == b"\0", "key of a used mark")
+            plain = self.unseal(value, 12, kind=key[0], scope=key[1:17], ident=key[17:-1])
+            name = "%d %s" % (key[0], key[17:-1].decode())
+            self.usage[name] = struct.unpack(">q", plain)[0]
+
+
+    def compare_with_audit(self):
+        """The records are those that the audit tells of, each at its last revision."""
+        told = {}
+        for entry in self.audit:
+            if entry["action"] in (2, 3):
+                place = entry["kind"], entry["tenant"], entry.get("parent", ""), entry["id"]
+                need(entry["revision"] == told.get(place, 0) + 1, "revision in the audit")
+                told[place] = entry["revision"]
+        newest = {}
+        for r in self.records:
+            place = r["kind"], r["tenant"], r["parent"], r["id"]
+            newest[place] = max(newest.get(place, 0), r["revision"])
+        need(newest == told, "records against the audit")
+
+
+# ---- against what is expected ----
+
+def agrees(expected, actual):
+    """None in expected stands for ids that are made at random."""
+    if set(expected) != set(actual):
+        return False
+    for name, value in expected.items():
+        if name == "fields":
+            fields = dict(value)
+            made = fields.get("64", "") is None and actual[name].get("64")
+            if made:
+                need(re.fullmatch("[A-Za-z0-9_-]{21}", made), "client id")
+                fields["64"] = made
+            if fields != actual[name]:
+                return False
+        elif name == "id" and value is None:
+            need(re.fullmatch("[0-9a-z]{26}|[0-9A-Za-z]{27}", actual[name]), "id")
+        elif value != actual[name]:
+            return False
+    return True
+
+
+class Count:
+    passed = failed = 0
+
+    @classmethod
+    def check(cls, what, good):
+        if good:
+            cls.passed += 1
+        else:
+            cls.failed += 1
+            print("FAILED:", what)
+
+
+def check_whole(pairs, expected, root):
+    store = Store(pairs, bytes.fromhex(root["key"]))
+    left = list(store.records)
+    Count.check("slot and rights", (store.slot, store.rights) == (root["slot"], root["rights"]))
+    Count.check("created at", store.created_at == expected["created_at"])
+    Count.check("head", (store.generation, store.last_time) ==
+                (expected["generation"], expected["last_time"]))
+    Count.check("catalogue", store.catalogue == expected["catalogue"])
+    Count.check("usage", store.usage == expected["usage"])
+    for wanted in expected["records"]:
+        if not root["rights"] & 2:
+            wanted = dict(wanted, fields={
+                f: "(no right to reveal)" if f in wanted["set_at"] else v
+                for f, v in wanted["fields"].items()})
+        found = [r for r in left if agrees(wanted, r)]
+        Count.check("record %s" % wanted, len(found) == 1)
+        left = [r for r in left if r not in found]
+    Count.check("no other record", not left)
+    Count.check("length of the audit", len(store.audit) == len(expected["audit"]))
+    for seq, (wanted, said) in enumerate(zip(expected["audit"], store.audit), 1):
+        Count.check("audit entry %d: %s" % (seq, said), agrees(wanted, said))
+    print("slot %d: opened %d boxes: %d records and history, %d audit entries, head, catalogue, "
+          "%d used marks" % (store.slot, store.boxes, len(store.records), len(store.audit),
+                             len(store.usage)))
+    return store
+
+
+def check_damage(pairs, root_key):
+    """One byte at a time, and one value less at a time: all refused."""
+    tried = refused = 0
+    damaged = [(key, value[:n] + bytes([value[n] ^ 1]) + value[n + 1:])
+               for key, value in pairs.items() if key[:3] != b"\x02\0\1"  # another key's slot
+               for n in range(0, len(value), 7)]
+    damaged += [(key, None) for key in pairs if key[0] not in (ROOT, USAGE)]
+    for key, value in damaged:
+        changed = {k: v for k, v in pairs.items() if k != key}
+        if value is not None:
+            changed[key] = value
+        tried += 1
+        try:
+            Store(changed, root_key)
+            print("not seen: %s" % key.hex())
+        except (Damaged, KeyError, IndexError, struct.error, UnicodeDecodeError):
+            refused += 1
+    Count.check("damage", tried == refused and tried > 500)
+    print("damaged %d times, refused %d times" % (tried, refused))
+
+
+def main():
+    pairs = {}
+    for path in sorted(glob.glob(os.path.join(FOLDER, "*.hex"))):
+        with open(path, encoding="ascii") as lines:
+            for line in lines:
+                key, value = line.split()
+                pairs[bytes.fromhex(key)] = bytes.fromhex(value)
+    with open(os.path.join(FOLDER, "expected.json"), encoding="utf-8") as file:
+        expected = json.load(file)
+    known = {META, ROOT, KEYRING, CATALOGUE, RECORD, LANE, USAGE}
+    Count.check("tables", {key[0] for key in pairs} == known)
+    for root in expected["root_keys"]:
+        check_whole(pairs, expected, root)
+    check_damage(pairs, bytes.fromhex(expected["root_keys"][0]["key"]))
+    print("%d passed, %d failed" % (Count.passed, Count.failed))
+    return 1 if Count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -386,6 +386,45 @@ typedef struct credstore_page {
        const char *start_cursor, *end_cursor;      NULL on an empty page
        const credstore_<kind>_item *items; size_t count; */
 
+/* ---- leaks and departures
+ * ------------------------------------------------------------------------- */
+
+enum {                             /* credstore_leak.state */
+       CREDSTORE_LEAK_CURRENT = 1, /* in use */
+       CREDSTORE_LEAK_GRACE = 2,   /* rolled, and still good */
+       CREDSTORE_LEAK_PAST = 3,    /* held once; no longer good */
+       CREDSTORE_LEAK_REMOVED = 4  /* its record was removed */
+};
+
+typedef struct credstore_leak {
+    uint32_t struct_size, kind, state, reserved;
+    uint64_t revision; /* at which the record got it; 0 = not known (issued tokens) */
+    const char *tenant, *parent, *id;
+    const char *field; /* as in the document; "token" for what was issued */
+} credstore_leak;
+
+typedef struct credstore_leaks {
+    uint32_t struct_size, reserved;
+    const credstore_leak *const *items;
+    size_t count;
+} credstore_leaks;
+
+/* Given a string that was found where it should not be: which records hold or held it as a secret
+   or token? By keyed fingerprints and digests; opens no secret. At most 100. SYSTEM or SUPER.
+   Nothing found is OK with count 0. Free *out with credstore_free(). */
+CREDSTORE_API credstore_status credstore_leak_find(credstore *store, const credstore_call *call,
+                                                   const char *text, size_t len,
+                                                   const credstore_leaks **out,
+                                                   credstore_error *err);
+
+/* Removes every record of the call's tenant, of every kind, for about budget_ms (0 = all). *more
+   (may be NULL) is 1 if the budget ended first: call again, with the same, until it is 0; a crash
+   loses nothing. *removed (may be NULL) counts this call's. SYSTEM or SUPER, and the call must name
+   the tenant. Each removal is in the audit. */
+CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credstore_call *call,
+                                                  uint32_t budget_ms, uint32_t *more,
+                                                  uint64_t *removed, credstore_error *err);
+
 /* ---- maintenance --------------------------------------------------------------------------------
  */
 

@@ -156,6 +156,20 @@ void cs_key_purge(cs_key *key, uint32_t day, const cs_locator *at)
     add_id(key, at->id);
 }
 
+void cs_key_fingerprint(cs_key *key, const uint8_t *fingerprint, const cs_locator *at,
+                        uint16_t field, uint64_t revision)
+{
+    start(key, CS_TABLE_FINGERPRINT);
+    add(key, fingerprint, CS_FINGERPRINT_LEN);
+    if (at == NULL)
+        return;
+    add_u8(key, at->kind);
+    add(key, at->scope, CS_SCOPE_LEN);
+    add_id(key, at->id);
+    add_u16(key, field);
+    add_u64(key, revision);
+}
+
 void cs_key_token(cs_key *key, const char *ksuid)
 {
     start(key, CS_TABLE_TOKEN);

@@ -154,6 +154,9 @@ void cs_key_receipt(cs_key *key, uint32_t day,
                     const uint8_t *mac); /* mac NULL: where the day begins */
 void cs_key_purge(cs_key *key, uint32_t day,
                   const cs_locator *at); /* at NULL: where the day begins */
+/* A secret that a record holds or held; at NULL: where those of a fingerprint begin. */
+void cs_key_fingerprint(cs_key *key, const uint8_t *fingerprint, const cs_locator *at,
+                        uint16_t field, uint64_t revision);
 void cs_key_token(cs_key *key, const char *ksuid);
 void cs_key_digest(cs_key *key, const uint8_t *mac);
 credstore_bytes cs_key_bytes(const cs_key *key);

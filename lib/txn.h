@@ -16,7 +16,7 @@ typedef struct cs_head {
     int64_t time; /* the largest time that decided anything */
 } cs_head;
 
-enum { CS_TXN_RANDOM = 1024 };
+enum { CS_TXN_RANDOM = 1280 };
 
 typedef struct cs_txn {
     credstore *store;

@@ -75,20 +75,6 @@ static credstore_status judge(const cs_kind *kind, const cs_loaded *loaded, int6
     return CREDSTORE_OK;
 }
 
-/* Where the record of a token lies: by the id that it carries, or by its digest if it is not ours.
- */
-static credstore_status locate(cs_txn *txn, const cs_kind *kind, const char *ksuid,
-                               const uint8_t digest[32], cs_locator *at,
-                               char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err)
-{
-    if (ksuid == NULL || kind->token.id != 0)
-        return cs_find_by_token(txn, kind, ksuid, digest, at, id_room, found, err);
-    at->kind = kind->id;
-    at->id = cs_bytes(ksuid, CS_KSUID_LEN);
-    *found = true;
-    return CREDSTORE_OK;
-}
-
 static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *ksuid,
                                   const uint8_t digest[32], credstore_actor *out,
                                   credstore_error *err)
@@ -98,7 +84,7 @@ static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *
     cs_loaded loaded = {0};
     bool found = false;
     cs_desk *desk = cs_desk_lend(txn->store, &loaded.plain);
-    credstore_status status = locate(txn, kind, ksuid, digest, &at, id_room, &found, err);
+    credstore_status status = cs_locate_token(txn, kind, ksuid, digest, &at, id_room, &found, err);
 
     if (status == CREDSTORE_OK && found)
         status = cs_load(txn, kind, &at, 0, &loaded, err);

@@ -164,7 +164,8 @@ credstore_status credstore_service_credential_get(credstore *store, const credst
                                                   const char *credential_id, const view_t **out,
                                                   credstore_error *err)
 {
-    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_names names = {
+        .tenant = organization_id, .parent = service_account_id, .id = credential_id};
 
     return cs_get(store, &cs_kind_service_credential, call, &names, NULL, out, err);
 }
@@ -176,7 +177,8 @@ credstore_status credstore_service_credential_update(credstore *store, const cre
                                                      const patch_t *patch, const view_t **out,
                                                      credstore_error *err)
 {
-    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_names names = {
+        .tenant = organization_id, .parent = service_account_id, .id = credential_id};
     const cs_request request = {.names = &names, .patch = patch};
 
     return cs_update(store, &cs_kind_service_credential, call, &request, out, err);
@@ -200,7 +202,8 @@ credstore_status credstore_service_credential_remove(credstore *store, const cre
                                                      const char *credential_id,
                                                      credstore_error *err)
 {
-    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_names names = {
+        .tenant = organization_id, .parent = service_account_id, .id = credential_id};
 
     return cs_remove(store, &cs_kind_service_credential, call, &names, err);
 }
@@ -226,7 +229,8 @@ credstore_status credstore_service_credential_roll(credstore *store, const creds
                                                    credstore_secret **client_secret,
                                                    const view_t **out, credstore_error *err)
 {
-    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_names names = {
+        .tenant = organization_id, .parent = service_account_id, .id = credential_id};
     const cs_token_wish wish = {.grace_s = grace_s, .out = client_secret};
     const cs_request request = {.names = &names, .token = &wish};
 
@@ -245,7 +249,8 @@ credstore_status credstore_service_credential_history(
     const char *service_account_id, const char *credential_id, uint64_t before, uint32_t limit,
     const credstore_service_credential_page **out, credstore_error *err)
 {
-    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_names names = {
+        .tenant = organization_id, .parent = service_account_id, .id = credential_id};
 
     return cs_history(store, &cs_kind_service_credential, call, &names, before, limit, out, err);
 }
@@ -256,7 +261,8 @@ credstore_status credstore_service_credential_restore(credstore *store, const cr
                                                       const char *credential_id, uint64_t revision,
                                                       const view_t **out, credstore_error *err)
 {
-    const cs_names names = {organization_id, service_account_id, credential_id};
+    const cs_names names = {
+        .tenant = organization_id, .parent = service_account_id, .id = credential_id};
     const cs_request request = {.names = &names, .source_revision = revision};
 
     return cs_restore(store, &cs_kind_service_credential, call, &request, out, err);

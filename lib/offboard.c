@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Offboarding: every record of a tenant, removed one by one through the pipeline. What is removed
+ * is a tombstone, so that going on after a crash or a spent budget is the same as beginning.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "error.h"
+#include "load.h"
+#include "text.h"
+#include "update.h"
+
+enum { RECORD_HEAD = 2 + CS_SCOPE_LEN };
+
+/* A walk over all records, from key to key. */
+typedef struct walk {
+    cs_op op;
+    cs_key at; /* where to go on */
+    cs_key found;
+} walk;
+
+/* The next record found to belong to the tenant. */
+typedef struct found_record {
+    const cs_kind *kind;
+    char parent[CS_ID_MAX + 1], id[CS_ID_MAX + 1];
+} found_record;
+
+static int64_t monotonic_ms(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool note_key(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    walk *w = arg;
+
+    (void)value;
+    if (key.len <= CS_KEY_MAX) {
+        memcpy(w->found.ptr, key.ptr, key.len);
+        w->found.len = key.len;
+    }
+    return false;
+}
+
+/* Finds the next record's id, and sets `at` behind all of its keys. False: there is none. */
+static bool step(walk *w, cs_txn *txn, cs_locator *at, credstore_status *status,
+                 credstore_error *err)
+{
+    const cs_scan scan = {false, 1, note_key, w};
+    const cs_key end = {1, {CS_TABLE_RECORD + 1}};
+    const uint8_t *id = w->found.ptr + RECORD_HEAD, *stop;
+
+    w->found.len = 0;
+    *status = cs_txn_scan(txn, &w->at, &end, &scan, err);
+    if (*status != CREDSTORE_OK || w->found.len <= RECORD_HEAD)
+        return false;
+    stop = memchr(id, 0, w->found.len - RECORD_HEAD);
+    if (stop == NULL) {
+        *status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A record's key is damaged");
+        return false;
+    }
+    at->kind = w->found.ptr[1];
+    memcpy(at->scope, w->found.ptr + 2, CS_SCOPE_LEN);
+    at->id = cs_bytes(id, (size_t)(stop - id));
+    w->at.len = RECORD_HEAD + at->id.len + 1;
+    memcpy(w->at.ptr, w->found.ptr, w->at.len);
+    w->at.ptr[w->at.len - 1] = 1; /* an id's keys are id 00 ... */
+    return true;
+}
+
+static void copy_text(char *to, credstore_bytes from)
+{
+    const size_t len = from.len < CS_ID_MAX ? from.len : CS_ID_MAX;
+
+    if (len > 0)
+        memcpy(to, from.ptr, len);
+    to[len] = '\0';
+}
+
+static credstore_status find_next(walk *w, bool *found, found_record *out, credstore_error *err)
+{
+    cs_locator at = {0};
+    cs_txn txn;
+    credstore_status status = cs_txn_read(w->op.store, &txn, err);
+
+    *found = false;
+    if (status != CREDSTORE_OK)
+        return status;
+    while (!*found && step(w, &txn, &at, &status, err)) {
+        cs_loaded loaded = {0};
+
+        out->kind = cs_kind_find(at.kind);
+        if (out->kind != NULL)
+            status = cs_load(&txn, out->kind, &at, 0, &loaded, err);
+        *found = status == CREDSTORE_OK && loaded.found &&
+                 cs_bytes_equal(loaded.record.owner, cs_bytes_of(w->op.tenant));
+        copy_text(out->id, at.id);
+        copy_text(out->parent, loaded.record.parent);
+        cs_loaded_free(&loaded);
+        if (status != CREDSTORE_OK)
+            break;
+    }
+    cs_txn_end(&txn);
+    return status;
+}
+
+static credstore_status remove_one(const walk *w, const found_record *record, credstore_error *err)
+{
+    credstore_call call = w->op.call;
+    cs_names names = {.tenant = w->op.tenant, .id = record->id, .vouched = true};
+    credstore_status status;
+
+    names.parent = record->kind->parent_name == NULL ? NULL : record->parent;
+    call.tenant = w->op.tenant;
+    call.expected_revision = 0;
+    status = cs_remove(w->op.store, record->kind, &call, &names, err);
+    return status == CREDSTORE_E_NOT_FOUND ? CREDSTORE_OK : status; /* another was faster */
+}
+
+static credstore_status begin(walk *w, credstore *store, const credstore_call *call,
+                              credstore_error *err)
+{
+    bool all = false;
+    credstore_status status = cs_op_begin_audit(&w->op, store, call, &all, err);
+
+    if (status == CREDSTORE_OK && !all)
+        status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
+    if (status != CREDSTORE_OK)
+        return status;
+    w->op.tenant = w->op.call.tenant;
+    if (w->op.tenant == NULL || !cs_id_text(w->op.tenant, cs_text_len(w->op.tenant, CS_ID_MAX)))
+        return cs_fail(err, CREDSTORE_E_INVALID, "tenant", "The call names no tenant");
+    w->at.len = 1;
+    w->at.ptr[0] = CS_TABLE_RECORD;
+    return status;
+}
+
+credstore_status credstore_offboard(credstore *store, const credstore_call *call,
+                                    uint32_t budget_ms, uint32_t *more, uint64_t *removed,
+                                    credstore_error *err)
+{
+    const int64_t end = budget_ms == 0 ? INT64_MAX : monotonic_ms() + budget_ms;
+    walk w = {0};
+    found_record record;
+    bool found = true;
+    uint64_t count = 0;
+    credstore_status status;
+
+    cs_error_clear(err);
+    status = begin(&w, store, call, err);
+    while (status == CREDSTORE_OK && found && monotonic_ms() < end) {
+        status = find_next(&w, &found, &record, err);
+        if (status != CREDSTORE_OK || !found)
+            break;
+        status = remove_one(&w, &record, err);
+        cs_error_clear(status == CREDSTORE_OK ? err : NULL);
+        count += status == CREDSTORE_OK;
+    }
+    if (more != NULL)
+        *more = status == CREDSTORE_OK && found;
+    if (removed != NULL)
+        *removed = count;
+    return status;
+}

@@ -254,7 +254,9 @@ typedef struct credstore_permission {
 enum {
     CREDSTORE_OPEN_CREATE = 1,    /* make the store if it is absent; else absent is E_NOT_FOUND */
     CREDSTORE_OPEN_READ_ONLY = 2, /* every change answers E_FORBIDDEN */
-    CREDSTORE_OPEN_GROUP = 4      /* folder and files may be used by the group, 0770 and 0660 */
+    CREDSTORE_OPEN_GROUP = 4,     /* folder and files may be used by the group, 0770 and 0660 */
+    CREDSTORE_OPEN_AUDIT_REVEALS =
+        8 /* each reveal is an audit entry, durable before the secret is handed out */
 };
 
 /* What a policy hook is asked. Asked first before the request is looked at (stage 1: an actor who
@@ -448,7 +450,9 @@ enum { /* credstore_audit_entry.action */
        CREDSTORE_ACTION_ROLL = 6,
        CREDSTORE_ACTION_DEACTIVATE = 7,
        CREDSTORE_ACTION_REACTIVATE = 8,
-       CREDSTORE_ACTION_RESTORE = 9
+       CREDSTORE_ACTION_RESTORE = 9,
+       CREDSTORE_ACTION_REVEAL = 10, /* with CREDSTORE_OPEN_AUDIT_REVEALS */
+       CREDSTORE_ACTION_PRUNE = 11
 };
 
 /* One change. Texts are "" where there is none. Never a value of a field. */
@@ -496,6 +500,13 @@ CREDSTORE_API credstore_status credstore_audit_verify(credstore *store, const cr
                                                       const credstore_checkpoint *known,
                                                       credstore_checkpoint *now,
                                                       credstore_error *err);
+
+/* Deletes the entries up to a checkpoint that is known to hold (it is compared first: E_ROLLBACK).
+   A sealed anchor stays in their place, and the rest is proved from there. Call again if *more (may
+   be NULL) is 1. SYSTEM or SUPER. */
+CREDSTORE_API credstore_status credstore_audit_prune(credstore *store, const credstore_call *call,
+                                                     const credstore_checkpoint *up_to,
+                                                     uint32_t *more, credstore_error *err);
 
 /* ---- the HTTP door: any kind, any verb; raw header values in, a whole answer out ----------------
  */

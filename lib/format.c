@@ -12,7 +12,7 @@
 /* Behind a record's id: ids hold no NUL, so this keeps a record and its history together and apart
    from every longer id. */
 enum { UNDER_CURRENT = 0, UNDER_HISTORY = 1 };
-enum { LANE_AUDIT = 0, LANE_HEAD = 1 };
+enum { LANE_AUDIT = 0, LANE_HEAD = 1, LANE_ANCHOR = 2 };
 
 static void start(cs_key *key, uint8_t table)
 {
@@ -124,6 +124,13 @@ void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at)
 {
     cs_key_list(key, CS_TABLE_OWNER, at->kind, owner_mac);
     add_id(key, at->id);
+}
+
+void cs_key_anchor(cs_key *key, uint16_t lane)
+{
+    start(key, CS_TABLE_LANE);
+    add_u16(key, lane);
+    add_u8(key, LANE_ANCHOR);
 }
 
 void cs_key_usage(cs_key *key, const cs_locator *at)

@@ -51,7 +51,8 @@ enum {
     CS_ROLE_FINGERPRINT = 15,
     CS_ROLE_DIGEST = 16,
     CS_ROLE_TOKEN = 17,
-    CS_ROLE_PURGE = 18
+    CS_ROLE_PURGE = 18,
+    CS_ROLE_ANCHOR = 19
 };
 
 /* Members of a sealed body. A kind's own fields are CS_TLV_FIELD + field id. */
@@ -90,7 +91,9 @@ enum {
     CS_ACTION_ROLL = 6,
     CS_ACTION_DEACTIVATE = 7,
     CS_ACTION_REACTIVATE = 8,
-    CS_ACTION_RESTORE = 9
+    CS_ACTION_RESTORE = 9,
+    CS_ACTION_REVEAL = 10,
+    CS_ACTION_PRUNE = 11
 };
 
 /* First byte of each message that is authenticated under the NAME key. */
@@ -149,6 +152,7 @@ void cs_key_head(cs_key *key, uint16_t lane);
 void cs_key_list(cs_key *key, uint8_t table, uint8_t kind, const uint8_t *scope);
 /* A record's entry in its owner's index. */
 void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at);
+void cs_key_anchor(cs_key *key, uint16_t lane);
 void cs_key_usage(cs_key *key, const cs_locator *at);
 void cs_key_receipt(cs_key *key, uint32_t day,
                     const uint8_t *mac); /* mac NULL: where the day begins */

@@ -101,6 +101,47 @@ credstore_status cs_ledger_entry_read(cs_txn *txn, uint64_t seq, cs_buf *plain,
     return status;
 }
 
+/* ---- the anchor: where the audit begins after pruning ---- */
+
+typedef struct anchor {
+    uint64_t seq; /* the last entry that is gone; 0 = none is */
+    uint8_t chain[CS_CHAIN_LEN];
+} anchor;
+
+enum { ANCHOR_LEN = 8 + CS_CHAIN_LEN };
+static const cs_label anchor_label = {.role = CS_ROLE_ANCHOR};
+
+static credstore_status read_anchor(cs_txn *txn, anchor *out, credstore_error *err)
+{
+    cs_buf plain = {0};
+    bool found = false;
+    cs_key key;
+    credstore_status status;
+
+    memset(out, 0, sizeof *out);
+    cs_key_anchor(&key, 0);
+    status = cs_txn_get_sealed(txn, &key, &anchor_label, &plain, &found, err);
+    if (status == CREDSTORE_OK && found && plain.len != ANCHOR_LEN)
+        status = damaged(err);
+    if (status == CREDSTORE_OK && found) {
+        out->seq = cs_get_u64(plain.ptr);
+        memcpy(out->chain, plain.ptr + 8, CS_CHAIN_LEN);
+    }
+    cs_buf_free(&plain);
+    return status;
+}
+
+static credstore_status put_anchor(cs_txn *txn, const anchor *a, credstore_error *err)
+{
+    uint8_t plain[ANCHOR_LEN];
+    cs_key key;
+
+    cs_put_u64(plain, a->seq);
+    memcpy(plain + 8, a->chain, CS_CHAIN_LEN);
+    cs_key_anchor(&key, 0);
+    return cs_txn_put_sealed(txn, &key, &anchor_label, cs_bytes(plain, sizeof plain), err);
+}
+
 /* ---- a page ---- */
 
 typedef struct reading {
@@ -190,15 +231,19 @@ static credstore_status look(reading *r, uint64_t after_seq, uint32_t limit, boo
 {
     bool found = false;
     cs_head head;
+    anchor gone = {0};
     cs_txn txn;
-    uint64_t seq = after_seq;
+    uint64_t seq;
     credstore_status status = cs_txn_read(r->op.store, &txn, err);
 
     if (status != CREDSTORE_OK)
         return status;
     status = cs_head_read(&txn, &head, &found, err);
-    *any = status == CREDSTORE_OK && found && head.last_seq > after_seq;
-    while (status == CREDSTORE_OK && *any && seq < head.last_seq && seq - after_seq < limit)
+    if (status == CREDSTORE_OK)
+        status = read_anchor(&txn, &gone, err);
+    seq = after_seq < gone.seq ? gone.seq : after_seq;
+    *any = status == CREDSTORE_OK && found && head.last_seq > seq;
+    for (uint32_t n = 0; status == CREDSTORE_OK && *any && seq < head.last_seq && n < limit; n++)
         status = add_entry(r, &txn, ++seq, err);
     cs_txn_end(&txn);
     return status;
@@ -269,24 +314,28 @@ void credstore_wake(credstore *store)
 
 /* ---- the chain ---- */
 
-/* Walks back from the head: each entry is held against the chain value that its successor carries.
- */
+/* Walks back from the head to the anchor: each entry is held against the chain value that its
+ * successor carries. */
 static credstore_status walk(cs_txn *txn, const cs_head *head, const credstore_checkpoint *known,
                              credstore_error *err)
 {
     uint8_t chain[CS_CHAIN_LEN], previous[CS_CHAIN_LEN];
-    credstore_status status = CREDSTORE_OK;
+    anchor gone;
+    uint64_t seq = head->last_seq;
+    credstore_status status = read_anchor(txn, &gone, err);
 
-    if (known->seq > head->last_seq || known->generation > head->generation)
+    if (status == CREDSTORE_OK && (known->seq > seq || known->generation > head->generation))
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is behind the checkpoint");
     memcpy(chain, head->chain, sizeof chain);
-    for (uint64_t seq = head->last_seq; seq > 0 && status == CREDSTORE_OK; seq--) {
+    for (; status == CREDSTORE_OK && seq > gone.seq; seq--) {
         if (seq == known->seq && memcmp(chain, known->chain, sizeof chain) != 0)
             return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL,
                            "The store has another history than the checkpoint");
         status = cs_audit_check(txn, seq, chain, previous, err);
         memcpy(chain, previous, sizeof chain);
     }
+    if (status == CREDSTORE_OK && gone.seq != 0 && memcmp(chain, gone.chain, sizeof chain) != 0)
+        return damaged(err);
     return status;
 }
 
@@ -325,5 +374,92 @@ credstore_status credstore_audit_verify(credstore *store, const credstore_call *
     now->generation = head.generation;
     now->seq = head.last_seq;
     memcpy(now->chain, head.chain, sizeof now->chain);
+    return status;
+}
+
+/* ---- pruning ---- */
+
+enum { PRUNE_BATCH = 256 };
+
+typedef struct pruning {
+    const cs_op *op;
+    credstore_checkpoint up_to;
+    bool more;
+} pruning;
+
+/* Entry seq + 1 carries the chain value after entry seq; the head carries the last one's. */
+static credstore_status chain_at(cs_txn *txn, uint64_t seq, uint8_t out[CS_CHAIN_LEN],
+                                 credstore_error *err)
+{
+    cs_buf plain = {0};
+    credstore_status status;
+
+    if (seq == txn->head.last_seq) {
+        memcpy(out, txn->head.chain, CS_CHAIN_LEN);
+        return CREDSTORE_OK;
+    }
+    status = cs_audit_open(txn, seq + 1, &plain, err);
+    if (status == CREDSTORE_OK)
+        memcpy(out, plain.ptr, CS_CHAIN_LEN);
+    cs_buf_free(&plain);
+    return status;
+}
+
+static credstore_status prune_batch(cs_txn *txn, void *arg, credstore_error *err)
+{
+    pruning *p = arg;
+    const cs_audit_entry entry = cs_op_entry(p->op, CS_ACTION_PRUNE);
+    uint8_t chain[CS_CHAIN_LEN];
+    anchor gone, next;
+    credstore_status status = read_anchor(txn, &gone, err);
+
+    p->more = false;
+    if (status != CREDSTORE_OK || p->up_to.seq <= gone.seq)
+        return status;
+    if (p->up_to.seq > txn->head.last_seq)
+        return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is behind the checkpoint");
+    status = chain_at(txn, p->up_to.seq, chain, err);
+    if (status == CREDSTORE_OK && memcmp(chain, p->up_to.chain, sizeof chain) != 0)
+        return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL,
+                       "The store has another history than the checkpoint");
+    next.seq = p->up_to.seq - gone.seq > PRUNE_BATCH ? gone.seq + PRUNE_BATCH : p->up_to.seq;
+    p->more = next.seq < p->up_to.seq;
+    if (status == CREDSTORE_OK)
+        status = chain_at(txn, next.seq, next.chain, err);
+    for (uint64_t seq = gone.seq + 1; status == CREDSTORE_OK && seq <= next.seq; seq++) {
+        cs_key key;
+
+        cs_key_audit(&key, 0, seq);
+        status = cs_txn_del(txn, &key, err);
+    }
+    if (status == CREDSTORE_OK)
+        status = put_anchor(txn, &next, err);
+    return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;
+}
+
+credstore_status credstore_audit_prune(credstore *store, const credstore_call *call,
+                                       const credstore_checkpoint *up_to, uint32_t *more,
+                                       credstore_error *err)
+{
+    bool all = false;
+    cs_op op;
+    pruning p = {.op = &op};
+    cs_work work = {prune_batch, &p, 0};
+    credstore_status status;
+
+    cs_error_clear(err);
+    if (more != NULL)
+        *more = 0;
+    status = cs_op_begin_audit(&op, store, call, &all, err);
+    if (status == CREDSTORE_OK && !all)
+        status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
+    if (status == CREDSTORE_OK)
+        status = cs_struct_take(&p.up_to, sizeof p.up_to, up_to, checkpoint_starts,
+                                sizeof checkpoint_starts / sizeof *checkpoint_starts, "up_to", err);
+    work.wait_ms = op.call.wait_ms;
+    if (status == CREDSTORE_OK)
+        status = cs_txn_write(store, &work, err);
+    if (more != NULL)
+        *more = status == CREDSTORE_OK && p.more;
     return status;
 }

@@ -256,6 +256,22 @@ credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_
     return status;
 }
 
+cs_audit_entry cs_op_entry(const cs_op *op, uint8_t action)
+{
+    const cs_audit_entry entry = {
+        .action = action,
+        .kind = op->at.kind,
+        .actor_type = op->actor.type,
+        .actor = cs_bytes_of(op->actor.id),
+        .tenant = cs_bytes_of(op->tenant),
+        .parent = cs_bytes_of(op->parent),
+        .id = op->at.id,
+        .request_id = cs_bytes_of(op->call.request_id),
+    };
+
+    return entry;
+}
+
 bool cs_op_owns(const cs_op *op, const cs_record *record)
 {
     return cs_bytes_equal(record->owner, cs_bytes_of(op->tenant)) &&

@@ -6,6 +6,7 @@
 #ifndef CS_OP_H
 #define CS_OP_H
 
+#include "audit.h"
 #include "record.h"
 #include "store.h"
 
@@ -56,6 +57,9 @@ credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err);
 
 /* The owner's part of an index key: CS_SCOPE_LEN bytes of out. */
 credstore_status cs_op_owner(const cs_op *op, uint8_t out[32], credstore_error *err);
+
+/* The audit entry of this operation, without revision and changed fields. */
+cs_audit_entry cs_op_entry(const cs_op *op, uint8_t action);
 
 /* True if a loaded record belongs to the operation's tenant and parent. */
 bool cs_op_owns(const cs_op *op, const cs_record *record);

@@ -92,7 +92,8 @@ static credstore_status copy_allow_list(credstore *store, const credstore_option
 static credstore_status check_options(const credstore_options *options, const char *path,
                                       credstore_error *err)
 {
-    const uint32_t known = CREDSTORE_OPEN_CREATE | CREDSTORE_OPEN_READ_ONLY | CREDSTORE_OPEN_GROUP;
+    const uint32_t known = CREDSTORE_OPEN_CREATE | CREDSTORE_OPEN_READ_ONLY | CREDSTORE_OPEN_GROUP |
+                           CREDSTORE_OPEN_AUDIT_REVEALS;
 
     if ((options->flags & ~known) != 0)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "flags", "An unknown flag is set");
@@ -165,6 +166,7 @@ static credstore_status open_parts(credstore *store, const char *path,
 {
     credstore_status status = check_options(options, path, err);
 
+    store->audit_reveals = (options->flags & CREDSTORE_OPEN_AUDIT_REVEALS) != 0;
     store->read_only = (options->flags & CREDSTORE_OPEN_READ_ONLY) != 0;
     store->wait_ms = options->wait_ms == 0 ? WAIT_MS : options->wait_ms;
     store->now_ms = options->now_ms == NULL ? cs_time_now : options->now_ms;

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "audit.h"
 #include "error.h"
 #include "load.h"
 #include "view.h"
@@ -117,6 +118,43 @@ static credstore_status open_field(const cs_op *op, cs_txn *txn, const cs_loaded
     return status == CREDSTORE_OK ? cs_open_part(op, &part, out, err) : status;
 }
 
+/* A reveal as an audit entry of its own. */
+typedef struct revealing {
+    const cs_op *op;
+    uint64_t revision;
+    uint16_t field;
+} revealing;
+
+static credstore_status put_reveal(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const revealing *r = arg;
+    cs_audit_entry entry = cs_op_entry(r->op, CS_ACTION_REVEAL);
+
+    entry.revision = r->revision;
+    entry.changed = &r->field;
+    entry.changed_count = 1;
+    return cs_audit_append(txn, &entry, err);
+}
+
+/* Durable before the secret is handed out, or no secret. */
+static credstore_status tell_reveal(const cs_op *op, uint64_t revision, uint16_t field,
+                                    credstore_secret **out, credstore_error *err)
+{
+    revealing r = {op, revision, field};
+    const cs_work work = {put_reveal, &r, op->call.wait_ms};
+    credstore_status status = CREDSTORE_OK;
+
+    if (op->store->audit_reveals)
+        status = cs_txn_write(op->store, &work, err);
+    if (status == CREDSTORE_OK) {
+        cs_op_tell(op, CREDSTORE_EVENT_REVEALED, status, field);
+        return status;
+    }
+    credstore_secret_free(*out);
+    *out = NULL;
+    return status;
+}
+
 credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_names *names, uint32_t field, credstore_secret **out,
                            credstore_error *err)
@@ -125,6 +163,7 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
         field > UINT16_MAX ? kind->field_count : cs_field_index(kind, (uint16_t)field);
     cs_loaded loaded = {0};
     cs_desk *desk;
+    uint64_t revision;
     cs_op op;
     cs_txn txn;
     credstore_status status;
@@ -149,9 +188,8 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
     if (status == CREDSTORE_OK)
         status = open_field(&op, &txn, &loaded, index, out, err);
     cs_txn_end(&txn);
+    revision = loaded.record.revision;
     cs_loaded_free(&loaded);
     cs_desk_free(desk);
-    if (status == CREDSTORE_OK)
-        cs_op_tell(&op, CREDSTORE_EVENT_REVEALED, status, field);
-    return status;
+    return status == CREDSTORE_OK ? tell_reveal(&op, revision, (uint16_t)field, out, err) : status;
 }

@@ -46,7 +46,7 @@ struct credstore {
     void *policy_ctx;
     void (*event)(void *ctx, const credstore_event *event);
     void *event_ctx;
-    bool read_only, is_open;
+    bool read_only, is_open, audit_reveals;
     bool creating; /* nothing is there yet: the first transaction starts a new head */
     _Atomic uint64_t seen_generation;
     _Atomic int64_t seen_time;

@@ -327,19 +327,10 @@ static credstore_status put_audit(change *c, cs_txn *txn, credstore_error *err)
 {
     const cs_kind *kind = c->op.kind;
     uint16_t changed[CS_FIELDS_MAX];
-    cs_audit_entry entry = {
-        .action = c->old.found ? c->action : CS_ACTION_CREATE,
-        .kind = kind->id,
-        .actor_type = c->op.actor.type,
-        .actor = cs_bytes_of(c->op.actor.id),
-        .tenant = cs_bytes_of(c->op.tenant),
-        .parent = cs_bytes_of(c->op.parent),
-        .id = c->op.at.id,
-        .request_id = cs_bytes_of(c->op.call.request_id),
-        .revision = c->settle.fresh.revision,
-        .changed = changed,
-    };
+    cs_audit_entry entry = cs_op_entry(&c->op, c->old.found ? c->action : CS_ACTION_CREATE);
 
+    entry.revision = c->settle.fresh.revision;
+    entry.changed = changed;
     for (size_t i = 0; i < kind->field_count; i++)
         if ((c->settle.changed >> i & 1) != 0)
             changed[entry.changed_count++] = kind->fields[i].id;

@@ -452,7 +452,8 @@ enum { /* credstore_audit_entry.action */
        CREDSTORE_ACTION_REACTIVATE = 8,
        CREDSTORE_ACTION_RESTORE = 9,
        CREDSTORE_ACTION_REVEAL = 10, /* with CREDSTORE_OPEN_AUDIT_REVEALS */
-       CREDSTORE_ACTION_PRUNE = 11
+       CREDSTORE_ACTION_PRUNE = 11,
+       CREDSTORE_ACTION_LABEL = 12 /* an organization's label was set or removed */
 };
 
 /* One change. Texts are "" where there is none. Never a value of a field. */
@@ -494,8 +495,9 @@ typedef struct credstore_checkpoint {
 } credstore_checkpoint;
 
 /* Walks the whole audit and proves its chain. known (may be NULL) is an earlier checkpoint:
-   E_ROLLBACK if the store is behind it or has another history. *now (may be NULL) gets today's.
-   SYSTEM or SUPER. E_INTEGRITY. */
+   E_NOT_FOUND if
+   pruning has gone past it, E_ROLLBACK if the store is behind it or has another history. *now (may
+   be NULL) gets today's. SYSTEM or SUPER. E_INTEGRITY. */
 CREDSTORE_API credstore_status credstore_audit_verify(credstore *store, const credstore_call *call,
                                                       const credstore_checkpoint *known,
                                                       credstore_checkpoint *now,

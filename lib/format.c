@@ -177,6 +177,12 @@ void cs_key_fingerprint(cs_key *key, const uint8_t *fingerprint, const cs_locato
     add_u64(key, revision);
 }
 
+void cs_key_alias(cs_key *key, const uint8_t *mac)
+{
+    start(key, CS_TABLE_ALIAS);
+    add(key, mac, CS_SCOPE_LEN);
+}
+
 void cs_key_token(cs_key *key, const char *ksuid)
 {
     start(key, CS_TABLE_TOKEN);

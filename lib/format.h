@@ -93,7 +93,8 @@ enum {
     CS_ACTION_REACTIVATE = 8,
     CS_ACTION_RESTORE = 9,
     CS_ACTION_REVEAL = 10,
-    CS_ACTION_PRUNE = 11
+    CS_ACTION_PRUNE = 11,
+    CS_ACTION_LABEL = 12
 };
 
 /* First byte of each message that is authenticated under the NAME key. */
@@ -161,6 +162,7 @@ void cs_key_purge(cs_key *key, uint32_t day,
 /* A secret that a record holds or held; at NULL: where those of a fingerprint begin. */
 void cs_key_fingerprint(cs_key *key, const uint8_t *fingerprint, const cs_locator *at,
                         uint16_t field, uint64_t revision);
+void cs_key_alias(cs_key *key, const uint8_t *mac);
 void cs_key_token(cs_key *key, const char *ksuid);
 void cs_key_digest(cs_key *key, const uint8_t *mac);
 credstore_bytes cs_key_bytes(const cs_key *key);

@@ -326,6 +326,9 @@ static credstore_status walk(cs_txn *txn, const cs_head *head, const credstore_c
 
     if (status == CREDSTORE_OK && (known->seq > seq || known->generation > head->generation))
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is behind the checkpoint");
+    if (status == CREDSTORE_OK && known->seq != 0 && known->seq < gone.seq)
+        return cs_fail(err, CREDSTORE_E_NOT_FOUND, "known",
+                       "The checkpoint is older than what pruning has left");
     memcpy(chain, head->chain, sizeof chain);
     for (; status == CREDSTORE_OK && seq > gone.seq; seq--) {
         if (seq == known->seq && memcmp(chain, known->chain, sizeof chain) != 0)
@@ -334,6 +337,10 @@ static credstore_status walk(cs_txn *txn, const cs_head *head, const credstore_c
         status = cs_audit_check(txn, seq, chain, previous, err);
         memcpy(chain, previous, sizeof chain);
     }
+    if (status == CREDSTORE_OK && known->seq == gone.seq && gone.seq != 0 &&
+        memcmp(chain, known->chain, sizeof chain) != 0)
+        return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL,
+                       "The store has another history than the checkpoint");
     if (status == CREDSTORE_OK && gone.seq != 0 && memcmp(chain, gone.chain, sizeof chain) != 0)
         return damaged(err);
     return status;

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "alias.h"
 #include "error.h"
 #include "id.h"
 #include "policy.h"
@@ -143,6 +144,44 @@ credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err)
     return CREDSTORE_OK;
 }
 
+/* An organization may be named by its label. An actor's own id is never one, and costs no look-up.
+ */
+static credstore_status resolve(cs_op *op, const char *name, credstore_error *err)
+{
+    cs_alias alias;
+    cs_txn txn;
+    credstore_status status;
+
+    op->tenant = name;
+    if (strcmp(name, op->actor.tenant) == 0 || !cs_label_text(name, cs_text_len(name, CS_ID_MAX)))
+        return CREDSTORE_OK;
+    status = cs_txn_read(op->store, &txn, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    status = cs_alias_find(&txn, name, &alias, err);
+    cs_txn_end(&txn);
+    if (status != CREDSTORE_OK || !alias.found || strcmp(alias.id, name) == 0)
+        return status;
+    memcpy(op->tenant_id, alias.id, sizeof op->tenant_id);
+    op->tenant = op->tenant_id;
+    op->label = name;
+    return status;
+}
+
+credstore_status cs_op_check_label(const cs_op *op, cs_txn *txn, credstore_error *err)
+{
+    cs_alias alias;
+    credstore_status status;
+
+    if (op->label == NULL)
+        return CREDSTORE_OK;
+    status = cs_alias_find(txn, op->label, &alias, err);
+    if (status == CREDSTORE_OK && (!alias.found || strcmp(alias.id, op->tenant) != 0))
+        return cs_fail(err, CREDSTORE_E_CONFLICT, op->kind->tenant_name,
+                       "The label has moved meanwhile; try again");
+    return status;
+}
+
 void cs_op_tell(const cs_op *op, uint32_t type, credstore_status status, uint32_t field)
 {
     const credstore_event event = {
@@ -222,9 +261,11 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
         return status;
     op->parent = kind->parent_name == NULL ? NULL : names->parent;
     if ((kind->flags & CS_TENANT_IS_PATH) != 0)
-        op->tenant = names->tenant == NULL ? "" : names->tenant;
+        status = resolve(op, names->tenant == NULL ? "" : names->tenant, err);
     else
         op->tenant = op->call.tenant == NULL ? op->actor.tenant : op->call.tenant;
+    if (status != CREDSTORE_OK)
+        return status;
     op->vouched = names->vouched;
     status = cs_op_ask(op, CREDSTORE_QUESTION_VERB, false, 0, err);
     if (status == CREDSTORE_OK)

@@ -28,6 +28,8 @@ typedef struct cs_op {
     const char *asked_id; /* not yet checked; NULL = none */
     const char *tenant;   /* as the host vouches for it */
     const char *parent;
+    const char *label; /* the tenant was named by this label; NULL = by its id */
+    char tenant_id[CS_ID_MAX + 1];
     char id[CS_ID_MAX + 1]; /* "" until it is known; folded */
     cs_locator at;
 } cs_op;
@@ -57,6 +59,9 @@ credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err);
 
 /* The owner's part of an index key: CS_SCOPE_LEN bytes of out. */
 credstore_status cs_op_owner(const cs_op *op, uint8_t out[32], credstore_error *err);
+
+/* Inside a change: E_CONFLICT if the label by which the tenant was named is another's by now. */
+credstore_status cs_op_check_label(const cs_op *op, cs_txn *txn, credstore_error *err);
 
 /* The audit entry of this operation, without revision and changed fields. */
 cs_audit_entry cs_op_entry(const cs_op *op, uint8_t action);

@@ -108,3 +108,19 @@ size_t cs_text_len(const char *text, size_t max)
 {
     return max == SIZE_MAX ? strlen(text) : strnlen(text, max + 1);
 }
+
+bool cs_label_text(const char *ptr, size_t len)
+{
+    bool hyphen = false;
+
+    if (len < 1 || len > 63 || ptr[0] == '-' || ptr[len - 1] == '-')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        const char c = ptr[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-')
+            return false;
+        hyphen = hyphen || c == '-';
+    }
+    return len != 26 || hyphen;
+}

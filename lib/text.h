@@ -24,6 +24,10 @@ bool cs_url_id_text(const char *ptr, size_t len);
 /* 1..64 of [A-Za-z0-9._:-]. */
 bool cs_permission_text(const char *ptr, size_t len);
 
+/* A label: 1..63 of [a-z0-9-], no hyphen at either end (a domain-name segment, RFC 1123), and not
+   26 of [0-9a-z], which is what ids made here look like. */
+bool cs_label_text(const char *ptr, size_t len);
+
 /* Length of a NUL-terminated text, at most max + 1: never reads past the first max + 1 bytes. */
 size_t cs_text_len(const char *text, size_t max);
 

@@ -7,11 +7,13 @@
 
 #include <string.h>
 
+#include "alias.h"
 #include "audit.h"
 #include "error.h"
 #include "policy.h"
 #include "put.h"
 #include "receipt.h"
+#include "text.h"
 #include "view.h"
 
 enum { START_OVER_MAX = 8 };
@@ -311,6 +313,8 @@ static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
     if (!removed && c->old.found)
         return status;
     status = change_owner(c, txn, err);
+    if (status == CREDSTORE_OK && !removed && (c->op.kind->flags & CS_TENANT_IS_PATH) != 0)
+        status = cs_alias_enter(txn, c->op.tenant, err);
     if (status == CREDSTORE_OK && !removed)
         status = cs_put_token_index(txn, &c->op.at, &c->settle, c->wish != NULL, err);
     cs_key_usage(&usage, &c->op.at);
@@ -406,6 +410,8 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = check_revision(c, &c->old, err);
     if (status == CREDSTORE_OK)
         status = check_actor(c, txn, err);
+    if (status == CREDSTORE_OK)
+        status = cs_op_check_label(&c->op, txn, err);
     if (status == CREDSTORE_OK)
         status = load_source(c, txn, err);
     if (status == CREDSTORE_OK)
@@ -580,4 +586,43 @@ credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstor
     const cs_request request = {.names = names};
 
     return run(store, kind, call, &request, CS_ACTION_REMOVE, NULL, err);
+}
+
+/* ---- labels ---- */
+
+typedef struct labelling {
+    cs_op op;
+    const char *label;
+} labelling;
+
+static credstore_status put_label(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const labelling *l = arg;
+    const cs_audit_entry entry = cs_op_entry(&l->op, CS_ACTION_LABEL);
+    bool changed = false;
+    credstore_status status = cs_op_check_label(&l->op, txn, err);
+
+    if (status == CREDSTORE_OK)
+        status = cs_alias_set(txn, l->op.tenant, l->label, &changed, err);
+    return status == CREDSTORE_OK && changed ? cs_audit_append(txn, &entry, err) : status;
+}
+
+credstore_status cs_set_label(credstore *store, const cs_kind *kind, const credstore_call *call,
+                              const char *tenant, const char *label, credstore_error *err)
+{
+    /* Any id of its form will do for the middle of the path: the change is the tenant's alone. */
+    const cs_names names = {.tenant = tenant, .parent = "-"};
+    labelling l = {.label = label};
+    cs_work work = {put_label, &l, 0};
+    credstore_status status;
+
+    cs_error_clear(err);
+    status = cs_op_begin(&l.op, store, kind, CS_CHANGE, call, &names, err);
+    if (status == CREDSTORE_OK && label != NULL &&
+        !cs_label_text(label, cs_text_len(label, CS_ID_MAX)))
+        status = cs_fail(err, CREDSTORE_E_INVALID, "label",
+                         "A label is 1..63 of [a-z0-9-], and does not look like an id");
+    l.op.parent = NULL;
+    work.wait_ms = l.op.call.wait_ms;
+    return status == CREDSTORE_OK ? cs_txn_write(store, &work, err) : status;
 }

@@ -247,8 +247,8 @@ const char *cs_check_url_id(const cs_field *field, const char *ptr, size_t len,
 static credstore_status take_patch(const cs_kind *kind, const void *patch, cs_inputs *out,
                                    credstore_error *err)
 {
-    uint16_t starts[1 + CS_FIELDS_MAX] = {8}; /* behind struct_size and reserved */
-    size_t count = 1;
+    uint16_t starts[2 + CS_FIELDS_MAX] = {4, 8}; /* behind struct_size, and behind reserved */
+    size_t count = 2;
     uint32_t reserved;
     credstore_status status;
 
@@ -266,9 +266,10 @@ static credstore_status take_origin(const credstore *store, const cs_kind *kind,
                                     cs_inputs *out, credstore_error *err)
 {
     const cs_shared_at *at = &kind->origin;
-    uint16_t starts[5 + CS_FIELDS_MAX] = {at->id, at->created_at, at->updated_at, at->last_used_at};
+    uint16_t starts[5 + CS_FIELDS_MAX] = {4, at->id, at->created_at, at->updated_at,
+                                          at->last_used_at};
     const int64_t now = cs_store_now(store);
-    size_t count = 4;
+    size_t count = 5;
     int64_t created, updated, used;
     credstore_status status;
 

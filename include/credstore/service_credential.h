@@ -140,6 +140,16 @@ CREDSTORE_API credstore_status credstore_service_credential_restore(
     const char *service_account_id, const char *credential_id, uint64_t revision,
     const credstore_service_credential **out, credstore_error *err);
 
+/* Gives the organization a label, by which it may be named wherever an organization_id is asked
+   for; NULL takes it away. One label an organization: 1..63 of [a-z0-9-], no hyphen at either end,
+   not 26 of [0-9a-z]. Ids and labels are one namespace. E_EXISTS: the name is an organization's id
+   or label. E_FORBIDDEN: needs the right to change its credentials. */
+CREDSTORE_API credstore_status credstore_organization_label(credstore *store,
+                                                            const credstore_call *call,
+                                                            const char *organization_id,
+                                                            const char *label,
+                                                            credstore_error *err);
+
 #ifdef __cplusplus
 }
 #endif

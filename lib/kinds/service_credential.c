@@ -267,3 +267,10 @@ credstore_status credstore_service_credential_restore(credstore *store, const cr
 
     return cs_restore(store, &cs_kind_service_credential, call, &request, out, err);
 }
+
+credstore_status credstore_organization_label(credstore *store, const credstore_call *call,
+                                              const char *organization_id, const char *label,
+                                              credstore_error *err)
+{
+    return cs_set_label(store, &cs_kind_service_credential, call, organization_id, label, err);
+}

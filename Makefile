@@ -167,6 +167,7 @@ MORE_fifth_kind_test := $(TEST_TABLE) $(TEST_KINDS:%.c=$(BUILD)/%.o)
 WORK := $(BUILD)/tests/stress/work.o
 MORE_stress_test := $(WORK)
 MORE_life_test := $(WORK)
+MORE_stale_test := $(WORK)
 # scan_test looks at what a process leaves in memory.
 NOT_asan_scan_test := the sanitizer keeps freed memory as it was
 NOT_tsan_scan_test := the shadow memory is too large to be looked through
@@ -219,7 +220,7 @@ VALGRIND = VARIANT=valgrind RESULTS=$(BUILD)/results-valgrind TEST_TIMEOUT=1200 
 # use_sigaltstack: ASan takes a cancelled thread's stack for poisoned when it puts the signal stack back.
 export ASAN_OPTIONS ?= detect_leaks=1:halt_on_error=1:allocator_may_return_null=1:use_sigaltstack=0
 export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
-export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
+export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1
 
 COUNT = sh tests/count.sh
 

@@ -310,8 +310,10 @@ static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
     cs_key usage;
     credstore_status status = CREDSTORE_OK;
 
-    if (!removed && c->old.found)
-        return status;
+    if (!removed && c->old.found) /* a roll may give it its first token */
+        return c->wish != NULL && cs_settle_changed(&c->settle, c->op.kind->token.id)
+                   ? cs_put_token_index(txn, &c->op.at, &c->settle, true, err)
+                   : status;
     status = change_owner(c, txn, err);
     if (status == CREDSTORE_OK && !removed && (c->op.kind->flags & CS_TENANT_IS_PATH) != 0)
         status = cs_alias_enter(txn, c->op.tenant, err);

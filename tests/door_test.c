@@ -349,7 +349,8 @@ static void test_no_such_request(test_world *w)
         {5, CREDSTORE_VERB_GET, 0, "\"kind\"", CREDSTORE_E_UNSUPPORTED},
         {UINT32_MAX, CREDSTORE_VERB_GET, 0, "\"kind\"", CREDSTORE_E_UNSUPPORTED},
         {CREDSTORE_KIND_STRIPE, 0, 0, "\"verb\"", CREDSTORE_E_UNSUPPORTED},
-        {CREDSTORE_KIND_STRIPE, 4, 0, "\"verb\"", CREDSTORE_E_UNSUPPORTED},
+        {CREDSTORE_KIND_STRIPE, CREDSTORE_VERB_REACTIVATE + 1, 0, "\"verb\"",
+         CREDSTORE_E_UNSUPPORTED},
         {CREDSTORE_KIND_STRIPE, UINT32_MAX, 0, "\"verb\"", CREDSTORE_E_UNSUPPORTED},
         {CREDSTORE_KIND_STRIPE, CREDSTORE_VERB_GET, 1, "\"flags\"", CREDSTORE_E_UNSUPPORTED},
     };
@@ -400,7 +401,7 @@ static void test_null_slices(test_world *w)
     static const size_t at[] = {
         offsetof(credstore_request, tenant),     offsetof(credstore_request, query),
         offsetof(credstore_request, if_match),   offsetof(credstore_request, if_none_match),
-        offsetof(credstore_request, request_id),
+        offsetof(credstore_request, request_id), offsetof(credstore_request, idempotency_key),
     };
     const credstore_slice none = {NULL, 7};
 
@@ -434,6 +435,7 @@ static void test_request_sizes(test_world *w)
         offsetof(credstore_request, if_match),
         offsetof(credstore_request, if_none_match),
         offsetof(credstore_request, request_id),
+        offsetof(credstore_request, idempotency_key),
     };
     const credstore_request whole =
         test_request(kind_of(CREDSTORE_KIND_STRIPE), CREDSTORE_VERB_GET, &w->root, NULL);
@@ -485,43 +487,49 @@ static const char *name_of(const cs_kind *kind, int which)
     return names[which];
 }
 
+/* In no id's alphabet; the last few are in that of request ids, where no UUID is asked for. */
+enum { OF_REQUEST_IDS = 3 };
+
+static void refuse_slice(const test_world *w, int which, credstore_slice bad)
+{
+    const bool api_key = w->k->kind->id == CREDSTORE_KIND_API_KEY;
+    const uint64_t generation = test_generation(w->t.store);
+
+    for (uint32_t verb = CREDSTORE_VERB_GET; verb <= CREDSTORE_VERB_UPDATE; verb++) {
+        char *body = test_body(w->k, 3);
+        credstore_request request = test_request(w->k, verb, &w->root, body);
+        const credstore_answer *answer;
+
+        *slice_of(&request, which) = bad;
+        answer = handle(w, &request);
+        free(body);
+        if (!api_key)
+            of_member(answer->body, name_of(w->k->kind, which));
+        assert_int_equal(answer->status, CREDSTORE_E_INVALID);
+        assert_answer(answer, 400, NULL);
+        assert_int_equal(generation, test_generation(w->t.store));
+    }
+}
+
 static void test_bad_slices(test_world *w)
 {
-    static char longest[257];
+    char longest[257];
     const credstore_slice bad[] = {
-        {"a\0b", 3},     {"\0", 1},      {"", 0},         {"a/b", 3},  {"a\r\nb", 4},
-        {longest, 256},  {longest, 257}, {"\xc3\xa9", 2}, {"\x7f", 1}, {"a b", 3},
-        {"\xff\xff", 2}, {" a", 2},      {"%2f", 3},      {"a\\b", 3},
+        {"a\0b", 3},    {"\0", 1},       {"", 0},     {"a\r\nb", 4}, {longest, 256},
+        {longest, 257}, {"\xc3\xa9", 2}, {"\x7f", 1}, {"a b", 3},    {"\xff\xff", 2},
+        {" a", 2},      {"a/b", 3},      {"%2f", 3},  {"a\\b", 3},
     };
-    const bool api_key = w->k->kind->id == CREDSTORE_KIND_API_KEY;
-    uint64_t generation;
+    const bool any_request_id = (w->k->kind->flags & CS_REQUEST_UUID) == 0;
 
     memset(longest, 'a', sizeof longest);
     make(w, w->k);
-    generation = test_generation(w->t.store);
-    for (int which = TENANT; which <= REQUEST_ID; which++)
-        for (size_t i = 0; i < LEN(bad) && name_of(w->k->kind, which) != NULL; i++)
-            for (uint32_t verb = CREDSTORE_VERB_GET; verb <= CREDSTORE_VERB_UPDATE; verb++) {
-                char *body = test_body(w->k, 3);
-                credstore_request request = test_request(w->k, verb, &w->root, body);
-                const credstore_answer *answer;
-                const bool visible =
-                    which == REQUEST_ID && (w->k->kind->flags & CS_REQUEST_UUID) == 0;
+    for (int which = TENANT; which <= REQUEST_ID; which++) {
+        const bool fewer = which == REQUEST_ID && any_request_id;
 
-                *slice_of(&request, which) = bad[i];
-                answer = handle(w, &request);
-                free(body);
-                if (visible && strpbrk(bad[i].ptr, "/%\\") != NULL && bad[i].len <= 3) {
-                    credstore_answer_free(answer); /* a request id may hold these */
-                    generation = test_generation(w->t.store);
-                    continue;
-                }
-                if (!api_key)
-                    of_member(answer->body, name_of(w->k->kind, which));
-                assert_int_equal(answer->status, CREDSTORE_E_INVALID);
-                assert_answer(answer, 400, NULL);
-                assert_int_equal(generation, test_generation(w->t.store));
-            }
+        for (size_t i = 0; i < LEN(bad) - (fewer ? OF_REQUEST_IDS : 0); i++)
+            if (name_of(w->k->kind, which) != NULL)
+                refuse_slice(w, which, bad[i]);
+    }
 }
 
 static void test_body_size(test_world *w)

@@ -80,7 +80,17 @@ static inline bool fx_fails_now(fx_fault *fault)
 
 /* ---- the engine ---- */
 
-enum { FX_BEGIN_READ, FX_BEGIN_WRITE, FX_GET, FX_SCAN, FX_PUT, FX_COMMIT, FX_ABORT, FX_ENGINE_OPS };
+enum {
+    FX_BEGIN_READ,
+    FX_BEGIN_WRITE,
+    FX_GET,
+    FX_SCAN,
+    FX_PUT,
+    FX_DEL,
+    FX_COMMIT,
+    FX_ABORT,
+    FX_ENGINE_OPS
+};
 
 typedef struct fx_engine {
     void *memory;
@@ -174,7 +184,11 @@ static inline int32_t fx_engine_del(void *ctx, void *txn, credstore_bytes key)
 {
     fx_engine *e = ctx;
 
-    return cs_storage_memory.del(e->memory, txn, key);
+    fx_count(e, FX_DEL, txn);
+    e->has_put = true;
+    if (!fx_fails_now(&e->fault[FX_DEL]))
+        return cs_storage_memory.del(e->memory, txn, key);
+    return e->fault[FX_DEL].result;
 }
 
 static inline int32_t fx_engine_commit(void *ctx, void *txn)
@@ -245,8 +259,8 @@ typedef struct fx_crypto {
     fx_fault fault[FX_CRYPTO_OPS];
     atomic_uint calls[FX_CRYPTO_OPS];
     atomic_uint loaded, freed, closed;
-    bool fixed; /* random is SHA-256 of a counter, 32 bytes at a time */
-    uint64_t counter;
+    bool fixed; /* random is, for each call anew, SHA-256 of the call's number and the block's */
+    uint64_t draws;
 } fx_crypto;
 
 static inline int32_t fx_crypto_key_load(void *ctx, uint32_t suite, credstore_bytes key, void **out)
@@ -310,13 +324,16 @@ static inline int32_t fx_crypto_digest(void *ctx, credstore_bytes message, uint8
     return cs_crypto_openssl.digest(((fx_crypto *)ctx)->openssl, message, out);
 }
 
+/* How much a call asks for does not change what the next one gets. */
 static inline int32_t fx_fixed_random(fx_crypto *c, uint8_t *out, size_t len)
 {
-    while (len > 0) {
-        const size_t step = len < 32 ? len : 32;
-        uint8_t message[8], block[32];
+    uint8_t message[16], block[32];
 
-        cs_put_u64(message, c->counter++);
+    cs_put_u64(message, c->draws++);
+    for (uint64_t n = 0; len > 0; n++) {
+        const size_t step = len < sizeof block ? len : sizeof block;
+
+        cs_put_u64(message + 8, n);
         if (fx_crypto_digest(c, cs_bytes(message, sizeof message), block) != CREDSTORE_CRYPTO_OK)
             return CREDSTORE_CRYPTO_FAILED;
         memcpy(out, block, step);
@@ -607,12 +624,13 @@ static inline bool fx_take_pair(void *arg, credstore_bytes key, credstore_bytes 
 static inline void fx_dump(credstore *store, fx_pairs *all)
 {
     const cs_key from = {1, {0}}, to = {0, {0}};
+    const cs_scan scan = {.visit = fx_take_pair, .arg = all};
     credstore_error err = {0};
     cs_txn txn;
 
     all->count = 0;
     fx_ok(cs_txn_read(store, &txn, &err), &err);
-    fx_ok(cs_txn_scan(&txn, &from, &to, 0, fx_take_pair, all, &err), &err);
+    fx_ok(cs_txn_scan(&txn, &from, &to, &scan, &err), &err);
     cs_txn_end(&txn);
 }
 

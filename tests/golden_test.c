@@ -21,8 +21,8 @@ static const struct table {
     uint8_t first;
 } tables[] = {
     {"meta", CS_TABLE_META},           {"root", CS_TABLE_ROOT},     {"keyring", CS_TABLE_KEYRING},
-    {"catalogue", CS_TABLE_CATALOGUE}, {"record", CS_TABLE_RECORD}, {"lane", CS_TABLE_LANE},
-    {"usage", CS_TABLE_USAGE},
+    {"catalogue", CS_TABLE_CATALOGUE}, {"record", CS_TABLE_RECORD}, {"owner", CS_TABLE_OWNER},
+    {"lane", CS_TABLE_LANE},           {"usage", CS_TABLE_USAGE},
 };
 
 /* ---- the scenario ---- */

@@ -609,7 +609,7 @@ static const uint16_t call_starts[] = {
     offsetof(credstore_call, flags),       offsetof(credstore_call, actor),
     offsetof(credstore_call, tenant),      offsetof(credstore_call, request_id),
     offsetof(credstore_call, at_revision), offsetof(credstore_call, expected_revision),
-    offsetof(credstore_call, wait_ms),
+    offsetof(credstore_call, wait_ms),     offsetof(credstore_call, idempotency_key),
 };
 static const uint16_t actor_starts[] = {
     offsetof(credstore_actor, type),        offsetof(credstore_actor, roles),

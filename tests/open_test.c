@@ -547,6 +547,10 @@ static void test_option_sizes(void **state)
         offsetof(credstore_options, now_ms),
         offsetof(credstore_options, now_ctx),
         offsetof(credstore_options, wait_ms),
+        offsetof(credstore_options, policy),
+        offsetof(credstore_options, policy_ctx),
+        offsetof(credstore_options, event),
+        offsetof(credstore_options, event_ctx),
     };
     const credstore_options whole = {.struct_size = sizeof whole, .now_ms = far_future};
 

@@ -777,7 +777,7 @@ static int founding_child(const char *path, int number)
     const credstore_actor admin =
         fx_actor(CREDSTORE_ACTOR_USER, CREDSTORE_ROLE_ADMIN, "grace", "acme");
     const credstore_call call = fx_call(&admin);
-    char id[16];
+    char id[32];
     const credstore_service_credential_origin origin = {.struct_size = sizeof origin, .id = id};
     const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
                                                       .name = CREDSTORE_TEXT("a name")};
@@ -835,7 +835,7 @@ static void test_founding_by_processes(void **state)
     options.key = key;
     fx_ok(credstore_open(path, &options, &store, &err), &err);
     for (int i = 0; i < RACERS; i++) {
-        char id[16];
+        char id[32];
 
         snprintf(id, sizeof id, "child%d", i);
         fx_ok(credstore_service_credential_get(store, &call, "acme", "account", id, &view, &err),

@@ -437,7 +437,15 @@ static credstore_status do_open(bench *b, credstore_error *err)
     return status;
 }
 
-static verb *const verbs[] = {do_update, do_create, do_get, do_reveal, do_open};
+static credstore_status do_remove(bench *b, credstore_error *err)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+
+    return credstore_checkbook_remove(b->store, &call, FX_KSUID, err);
+}
+
+static verb *const verbs[] = {do_update, do_create, do_remove, do_get, do_reveal, do_open};
 
 static void start_again(bench *b)
 {
@@ -477,7 +485,8 @@ static void sweep(bench *b, verb *run, int op, bool anyway, int32_t result,
 
 static void test_every_call_fails(void **state)
 {
-    static const int ops[] = {FX_BEGIN_READ, FX_BEGIN_WRITE, FX_GET, FX_SCAN, FX_PUT, FX_COMMIT};
+    static const int ops[] = {FX_BEGIN_READ, FX_BEGIN_WRITE, FX_GET,   FX_SCAN,
+                              FX_PUT,        FX_DEL,         FX_COMMIT};
     bench *b = *state;
 
     b->f.engine.native = 4711;
@@ -488,6 +497,8 @@ static void test_every_call_fails(void **state)
                 if (ops[o] == FX_GET || ops[o] == FX_SCAN || ops[o] == FX_PUT)
                     sweep(b, verbs[v], ops[o], true, failures[i].result, failures[i].status);
             }
+    for (size_t o = 0; o < FX_COUNT(ops); o++)
+        assert_true(b->f.engine.calls[ops[o]] > 0);
 }
 
 /* 0 for a commit that did take place: an error that is not true to the letter, but never an OK for
@@ -602,6 +613,7 @@ static void test_no_memory_in_the_sink(void **state)
         credstore_bytes value;
         bool found = true;
         look l = {0};
+        const cs_scan scan = {.visit = count_pairs, .arg = &l};
         cs_txn txn;
         cs_key key;
 
@@ -613,8 +625,7 @@ static void test_no_memory_in_the_sink(void **state)
         out_of_memory = false;
         cs_error_clear(&err);
         out_of_memory = true;
-        fx_fails(cs_txn_scan(&txn, &from, &to, 0, count_pairs, &l, &err), CREDSTORE_E_NO_MEMORY,
-                 &err);
+        fx_fails(cs_txn_scan(&txn, &from, &to, &scan, &err), CREDSTORE_E_NO_MEMORY, &err);
         out_of_memory = false;
         cs_txn_end(&txn);
         deaf = NULL;
@@ -865,6 +876,7 @@ typedef struct draft {
     void *snapshot;
     uint64_t version;
     fx_pairs puts;
+    bool is_del[FX_PAIRS]; /* the put is none, but a delete */
 } draft;
 
 static int32_t draft_begin(void *ctx, uint32_t write, int64_t wait_ms, void **txn)
@@ -909,6 +921,14 @@ static int32_t draft_put(void *ctx, void *txn, credstore_bytes key, credstore_by
     return CREDSTORE_STORAGE_OK;
 }
 
+static int32_t draft_del(void *ctx, void *txn, credstore_bytes key)
+{
+    draft *d = txn;
+
+    d->is_del[d->puts.count] = true;
+    return draft_put(ctx, txn, key, cs_bytes(NULL, 0));
+}
+
 static void draft_abort(void *ctx, void *txn)
 {
     draft *d = txn;
@@ -916,6 +936,17 @@ static void draft_abort(void *ctx, void *txn)
     cs_storage_memory.abort(((optimist *)ctx)->memory, d->snapshot);
     fx_pairs_free(&d->puts);
     free(d);
+}
+
+static void apply(optimist *o, void *real, const fx_pair *pair, bool is_del)
+{
+    const credstore_bytes key = cs_bytes(pair->key.ptr, pair->key.len);
+
+    if (is_del)
+        (void)cs_storage_memory.del(o->memory, real, key);
+    else
+        (void)cs_storage_memory.put(o->memory, real, key,
+                                    cs_bytes(pair->value.ptr, pair->value.len));
 }
 
 static int32_t draft_commit(void *ctx, void *txn)
@@ -936,9 +967,7 @@ static int32_t draft_commit(void *ctx, void *txn)
         result = CREDSTORE_STORAGE_CONFLICT;
     } else if (result == CREDSTORE_STORAGE_OK) {
         for (size_t i = 0; i < d->puts.count; i++)
-            (void)cs_storage_memory.put(
-                o->memory, real, cs_bytes(d->puts.pair[i].key.ptr, d->puts.pair[i].key.len),
-                cs_bytes(d->puts.pair[i].value.ptr, d->puts.pair[i].value.len));
+            apply(o, real, &d->puts.pair[i], d->is_del[i]);
         atomic_fetch_add(&o->version, 1);
         result = cs_storage_memory.commit(o->memory, real);
     }
@@ -958,6 +987,7 @@ static const credstore_storage draft_storage = {
     .get = draft_get,
     .scan = draft_scan,
     .put = draft_put,
+    .del = draft_del,
     .commit = draft_commit,
     .abort = draft_abort,
     .close = draft_close,
@@ -1059,20 +1089,28 @@ static void test_scan(void **state)
 {
     bench *b = *state;
     cs_key from = {1, {CS_TABLE_LANE}}, to = {1, {CS_TABLE_LANE + 1}};
-    look all = {0}, two = {0}, three = {0}, none = {0};
+    look looks[5] = {{0, NULL}};
+    const cs_scan all = {false, 0, count_pairs, &looks[0]};
+    const cs_scan two = {false, 0, stop_at_two, &looks[1]};
+    const cs_scan three = {false, 3, count_pairs, &looks[2]};
+    const cs_scan last = {true, 1, count_pairs, &looks[3]};
+    const cs_scan none = {false, 0, count_pairs, &looks[4]};
     credstore_error err = {0};
     cs_txn txn;
 
     fx_ok(cs_txn_read(b->store, &txn, &err), &err);
-    fx_ok(cs_txn_scan(&txn, &from, &to, 0, count_pairs, &all, &err), &err);
-    assert_int_equal(all.pairs, 3 + 1); /* three entries and the head */
-    fx_ok(cs_txn_scan(&txn, &from, &to, 0, stop_at_two, &two, &err), &err);
-    assert_int_equal(two.pairs, 2);
-    fx_ok(cs_txn_scan(&txn, &from, &to, 3, count_pairs, &three, &err), &err);
-    assert_int_equal(three.pairs, 3);
-    from.ptr[0] = to.ptr[0] = CS_TABLE_DIGEST;
-    fx_ok(cs_txn_scan(&txn, &from, &to, 0, count_pairs, &none, &err), &err);
-    assert_int_equal(none.pairs, 0);
+    fx_ok(cs_txn_scan(&txn, &from, &to, &all, &err), &err);
+    assert_int_equal(looks[0].pairs, 3 + 1); /* three entries and the head */
+    fx_ok(cs_txn_scan(&txn, &from, &to, &two, &err), &err);
+    assert_int_equal(looks[1].pairs, 2);
+    fx_ok(cs_txn_scan(&txn, &from, &to, &three, &err), &err);
+    assert_int_equal(looks[2].pairs, 3);
+    fx_ok(cs_txn_scan(&txn, &from, &to, &last, &err), &err);
+    assert_int_equal(looks[3].pairs, 1);
+    assert_ptr_not_equal(looks[3].first, looks[0].first);
+    from.ptr[0] = to.ptr[0] = 0xf0;
+    fx_ok(cs_txn_scan(&txn, &from, &to, &none, &err), &err);
+    assert_int_equal(looks[4].pairs, 0);
     cs_txn_end(&txn);
 }
 

@@ -288,11 +288,12 @@ static int begin_write_uncancelled(cs_lmdb *handle, int64_t wait_ms, void **out)
 }
 
 /* LMDB gives the environment up only when writing the meta page failed: then it may or may not have
-   reached the disk. After any other failure the old meta page still stands: nothing changed. */
+   reached the disk. After any other failure the old meta page still stands: nothing changed. Asked
+   by a writer, who needs no memory for it; the turn and the guard are still ours. */
 static bool meta_write_failed(cs_lmdb_env *env)
 {
     MDB_txn *probe = NULL;
-    const int rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &probe);
+    const int rc = mdb_txn_begin(env->mdb, NULL, 0, &probe);
 
     if (rc == MDB_SUCCESS)
         mdb_txn_abort(probe);

@@ -185,11 +185,12 @@ static bool count_pair(void *arg, credstore_bytes key, credstore_bytes value)
 static void scan_all(cs_visit *visit, void *arg)
 {
     const cs_key from = {1, {0}}, to = {1, {0xff}};
+    const cs_scan all = {.visit = visit, .arg = arg};
     credstore_error err = {0};
     cs_txn txn;
 
     assert_status(CREDSTORE_OK, cs_txn_read(t.store, &txn, &err), &err);
-    assert_status(CREDSTORE_OK, cs_txn_scan(&txn, &from, &to, 0, visit, arg, &err), &err);
+    assert_status(CREDSTORE_OK, cs_txn_scan(&txn, &from, &to, &all, &err), &err);
     cs_txn_end(&txn);
 }
 
@@ -267,23 +268,28 @@ static void open_again(void)
     assert_int_equal(try_open(&t.store), CREDSTORE_OK);
 }
 
-/* Whatever was written meanwhile goes away. */
+/* Whatever was written meanwhile goes away, in one transaction. */
 static void restore_all(void)
 {
     pair *before = malloc(sizeof pairs);
     const size_t count = pair_count;
+    void *txn = NULL;
 
     memcpy(before, pairs, sizeof pairs);
     pair_count = 0;
     note_pairs();
+    assert_int_equal(cs_storage_lmdb.begin(handle, 1, 1000, &txn), CREDSTORE_STORAGE_OK);
     for (size_t i = 0; i < pair_count; i++) {
-        write_raw(cs_bytes(pairs[i].key, pairs[i].key_len), cs_bytes(NULL, 0));
+        cs_storage_lmdb.del(handle, txn, cs_bytes(pairs[i].key, pairs[i].key_len));
         free(pairs[i].value);
     }
     memcpy(pairs, before, sizeof pairs);
     pair_count = count;
     for (size_t i = 0; i < pair_count; i++)
-        put_pair(&pairs[i], pairs[i].value, pairs[i].len);
+        assert_int_equal(cs_storage_lmdb.put(handle, txn, cs_bytes(pairs[i].key, pairs[i].key_len),
+                                             cs_bytes(pairs[i].value, pairs[i].len)),
+                         CREDSTORE_STORAGE_OK);
+    assert_int_equal(cs_storage_lmdb.commit(handle, txn), CREDSTORE_STORAGE_OK);
     free(before);
     open_again();
 }
@@ -342,6 +348,66 @@ static void make_target(goal *target)
                       target->k->update(t.store, &call, &target->at, patch.u.bytes, NULL, &err),
                       &err);
     }
+}
+
+/* Beside them: a credential that was issued under an idempotency key, an API key that was imported
+   by its digest, and a record that was removed. */
+static char token[256];
+static const char imported[] = "an-old-key-that-its-owner-keeps";
+static const char removed_id[] = "2ckEEwCIvk3KPgvWjJjyBIS6Abd";
+
+static credstore_status issue(void)
+{
+    const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
+                                                      .name = CREDSTORE_TEXT("issued")};
+    credstore_call call = test_call(&targets[SERVICE].actor);
+    credstore_secret *secret = NULL;
+    credstore_error err;
+    credstore_status status;
+
+    call.idempotency_key = "once";
+    status = credstore_service_credential_issue(t.store, &call, "acme", "sa-3", NULL, &patch,
+                                                &secret, NULL, &err);
+    if (token[0] == '\0' && status == CREDSTORE_OK)
+        snprintf(token, sizeof token, "%s", credstore_secret_ptr(secret));
+    if (status == CREDSTORE_OK && strcmp(token, credstore_secret_ptr(secret)) != 0)
+        status = CREDSTORE_E_INTERNAL; /* another one, and nobody noticed */
+    credstore_secret_free(secret);
+    return status;
+}
+
+static void import(void)
+{
+    const char *const permissions[] = {"users:read"};
+    const credstore_call call = test_call(&targets[API_KEY].actor);
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("imported"),
+                                           .permissions = CREDSTORE_STRINGS(permissions, 1)};
+    uint8_t digest[32];
+    const credstore_api_key_origin origin = {
+        .struct_size = sizeof origin, .id = "imported", .token_sha256 = digest};
+    credstore_error err;
+
+    assert_int_equal(t.store->sealer.crypto->digest(
+                         t.store->sealer.ctx, cs_bytes(imported, sizeof imported - 1), digest),
+                     CREDSTORE_CRYPTO_OK);
+    assert_status(CREDSTORE_OK,
+                  credstore_api_key_create(t.store, &call, &origin, &patch, NULL, &err), &err);
+}
+
+static void make_removed(void)
+{
+    const test_kind *k = test_kind_of(CREDSTORE_KIND_CHECKBOOK);
+    const credstore_call call = test_call(&targets[CHECKBOOK].actor);
+    const credstore_checkbook_origin origin = {.struct_size = sizeof origin, .id = removed_id};
+    const test_at at = {"acme", NULL, removed_id};
+    credstore_error err;
+    test_patch patch;
+
+    test_patch_whole(k, &patch, 1);
+    assert_status(CREDSTORE_OK, k->create(t.store, &call, &at, &origin, patch.u.bytes, NULL, &err),
+                  &err);
+    assert_status(CREDSTORE_OK, credstore_checkbook_remove(t.store, &call, removed_id, &err), &err);
 }
 
 static void place_target(goal *target)
@@ -494,8 +560,7 @@ static goal *target_at(const pair *p)
             memcmp(p->key + head, at->id.ptr, at->id.len) == 0 && p->key[head + at->id.len] == 0)
             return &targets[i];
     }
-    fail_msg("a record in the store is none of the test's");
-    return NULL;
+    return NULL; /* one of those beside them */
 }
 
 /* What the reads of one record must do. field: reveals of that one must refuse; 0: all must.
@@ -577,15 +642,107 @@ static bool detect_usage(const pair *p, size_t byte)
            (update_refused(d.t) || complain("an update passes", p, byte));
 }
 
+static bool refused(credstore_status status, const pair *p, size_t byte)
+{
+    if (is_refusal(status))
+        return true;
+    if (count_pairs() != pair_count)
+        restore_all();
+    return complain(credstore_status_name((int32_t)status), p, byte);
+}
+
+static bool detect_audit(const pair *p, size_t byte)
+{
+    const credstore_actor system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "");
+    const credstore_call call = test_call(&system);
+    credstore_error err;
+
+    return refused(credstore_audit_verify(t.store, &call, NULL, NULL, &err), p, byte);
+}
+
+static bool detect_tombstone(const pair *p, size_t byte)
+{
+    const credstore_call call = test_call(&targets[CHECKBOOK].actor);
+    const credstore_checkbook_origin origin = {.struct_size = sizeof origin, .id = removed_id};
+    const credstore_checkbook *view = NULL;
+    credstore_error err;
+    test_patch patch;
+
+    if (!refused(credstore_checkbook_get(t.store, &call, removed_id, &view, &err), p, byte))
+        return false;
+    test_patch_whole(targets[CHECKBOOK].k, &patch, 1);
+    return refused(
+        credstore_checkbook_create(t.store, &call, &origin, (const void *)&patch.u, NULL, &err), p,
+        byte);
+}
+
+/* The items of both kinds that have an index, of which one must be refused. */
+static bool detect_owner(const pair *p, size_t byte)
+{
+    const credstore_call call = test_call(&targets[CHECKBOOK].actor);
+    const credstore_checkbook_page *books = NULL;
+    const credstore_api_key_page *keys = NULL;
+    credstore_error err;
+    bool seen = false;
+
+    assert_status(CREDSTORE_OK, credstore_checkbook_list(t.store, &call, NULL, &books, &err), &err);
+    assert_status(CREDSTORE_OK, credstore_api_key_list(t.store, &call, NULL, &keys, &err), &err);
+    for (size_t i = 0; i < books->count; i++)
+        seen = seen || is_refusal((credstore_status)books->items[i].status);
+    for (size_t i = 0; i < keys->count; i++)
+        seen = seen || is_refusal((credstore_status)keys->items[i].status);
+    credstore_free(books);
+    credstore_free(keys);
+    return seen || complain("the list does not show it", p, byte);
+}
+
+static bool detect_token(const pair *p, size_t byte)
+{
+    credstore_actor actor;
+    credstore_error err;
+
+    return refused(credstore_service_credential_verify(t.store, token, CREDSTORE_NTS, &actor, &err),
+                   p, byte);
+}
+
+static bool detect_digest(const pair *p, size_t byte)
+{
+    credstore_actor actor;
+    credstore_error err;
+
+    return refused(credstore_api_key_verify(t.store, imported, CREDSTORE_NTS, &actor, &err), p,
+                   byte);
+}
+
+static bool detect_receipt(const pair *p, size_t byte)
+{
+    return refused(issue(), p, byte);
+}
+
+/* Maintenance after the retention is over. It drops receipts first, so all is put back. */
+static bool detect_purge(const pair *p, size_t byte)
+{
+    const int64_t now = atomic_load(&t.now);
+    credstore_error err;
+    credstore_status status;
+
+    atomic_store(&t.now, now + INT64_C(40) * 86400000);
+    status = credstore_maintain(t.store, 0, NULL, &err);
+    atomic_store(&t.now, now);
+    restore_all();
+    return is_refusal(status) || complain("maintenance passes", p, byte);
+}
+
 /* ---- tables ---- */
 
-enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY };
+enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY, TOMBSTONE, BESIDE };
 
 typedef struct table {
     const char *name;
     unsigned table;  /* first byte of the key, or one of the above */
     unsigned second; /* second byte; ANY */
     detect *run;     /* NULL: nothing opens it in this release */
+    size_t most;     /* values that are flipped; 0 = all */
     size_t values;   /* found */
     size_t flips, detected;
 } table;
@@ -608,9 +765,16 @@ static table tables[] = {
     {.name = "RECORD", .table = CS_TABLE_RECORD, .second = ANY, .run = detect_current},
     {.name = "HISTORY", .table = HISTORY, .second = ANY, .run = detect_history},
     {.name = "AUDIT_LAST", .table = LAST_AUDIT, .second = ANY, .run = detect_open},
-    {.name = "AUDIT_EARLIER", .table = OTHER_AUDIT, .second = ANY},
+    {.name = "AUDIT_EARLIER", .table = OTHER_AUDIT, .second = ANY, .run = detect_audit, .most = 2},
     {.name = "HEAD", .table = HEAD, .second = ANY, .run = detect_head},
     {.name = "USAGE", .table = CS_TABLE_USAGE, .second = ANY, .run = detect_usage},
+    {.name = "TOMBSTONE", .table = TOMBSTONE, .second = ANY, .run = detect_tombstone},
+    {.name = "OWNER", .table = CS_TABLE_OWNER, .second = ANY, .run = detect_owner, .most = 2},
+    {.name = "TOKEN", .table = CS_TABLE_TOKEN, .second = ANY, .run = detect_token},
+    {.name = "DIGEST", .table = CS_TABLE_DIGEST, .second = ANY, .run = detect_digest},
+    {.name = "RECEIPT", .table = CS_TABLE_RECEIPT, .second = ANY, .run = detect_receipt},
+    {.name = "PURGE", .table = CS_TABLE_PURGE, .second = ANY, .run = detect_purge},
+    {.name = "RECORD_BESIDE", .table = BESIDE, .second = ANY},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
 
@@ -628,6 +792,8 @@ static unsigned class_of(const pair *p)
     if (p->key[0] != CS_TABLE_RECORD)
         return p->key[0];
     target = target_at(p);
+    if (target == NULL)
+        return p->value[1] == CS_ROLE_TOMBSTONE ? TOMBSTONE : BESIDE;
     return p->key_len == 2 + CS_SCOPE_LEN + target->op.at.id.len + 2 ? CS_TABLE_RECORD : HISTORY;
 }
 
@@ -668,7 +834,7 @@ static void test_every_bit(void **state)
 
         complaints = 0;
         row->values++;
-        if (row->run != NULL)
+        if (row->run != NULL && (row->most == 0 || row->values <= row->most))
             flip_value(row, &pairs[i]);
     }
     for (size_t i = 0; i < TABLES; i++) {
@@ -676,7 +842,7 @@ static void test_every_bit(void **state)
 
         assert_true(row->values > 0); /* else the store has not every table in use */
         if (row->run == NULL) {
-            printf("%s values=%zu: nothing opens them in this release\n", row->name, row->values);
+            printf("%s values=%zu: others of their table are flipped\n", row->name, row->values);
             continue;
         }
         printf("%s flips=%zu detected=%zu\n", row->name, row->flips, row->detected);
@@ -690,22 +856,21 @@ static void test_every_bit(void **state)
 
 /* ---- through whole opens ---- */
 
-/* The store opened by its path with nothing else open, and read through. */
-static bool refused_from_path(void)
+/* The store opened by its path with nothing else open, then asked for what it opens later. */
+static bool refused_from_path(const pair *p, size_t byte)
 {
-    bool refused = false;
+    bool refuses;
     credstore_error err;
 
     cs_storage_lmdb.close(handle);
     t.store = NULL;
-    if (test_reopen(&t, &err) != CREDSTORE_OK)
-        refused = is_refusal((credstore_status)err.status);
-    for (size_t i = 0; i < read_count && t.store != NULL && !refused; i++)
-        refused = run_read(&reads[i]) == REFUSED;
+    refuses = is_refusal(test_reopen(&t, &err));
+    assert_int_equal(cs_lmdb_open(t.path, 0, &handle, &err), CREDSTORE_OK);
+    if (t.store != NULL)
+        refuses = table_of(p)->run(p, byte);
     credstore_close(t.store);
     t.store = NULL;
-    assert_int_equal(cs_lmdb_open(t.path, 0, &handle, &err), CREDSTORE_OK);
-    return refused;
+    return refuses;
 }
 
 static void test_sample_from_path(void **state)
@@ -713,6 +878,7 @@ static void test_sample_from_path(void **state)
     size_t flips = 0, detected = 0, n = 0;
 
     (void)state;
+    complaints = COMPLAINTS;
     credstore_close(t.store);
     t.options.flags = 0;
     for (size_t i = 0; i < pair_count; i++) {
@@ -725,7 +891,7 @@ static void test_sample_from_path(void **state)
             value[bit / 8] ^= (uint8_t)(1u << bit % 8);
             put_pair(&pairs[i], value, pairs[i].len);
             flips++;
-            detected += refused_from_path();
+            detected += refused_from_path(&pairs[i], bit / 8);
             value[bit / 8] ^= (uint8_t)(1u << bit % 8);
         }
         put_pair(&pairs[i], pairs[i].value, pairs[i].len);
@@ -924,6 +1090,26 @@ static void move_founding(void)
             move_and_open("an earlier audit entry for the last", &pairs[i + 1], &pairs[i]);
 }
 
+/* Index entries in each other's place, and the grave of one record over another. */
+static void move_entries(void)
+{
+    const demand d = {&targets[CHECKBOOK], 0, 0, false};
+
+    for (size_t i = 0; i < pair_count; i++) {
+        const pair *p = &pairs[i];
+
+        if (class_of(p) == TOMBSTONE)
+            move_and_read("a tombstone over a record", current_of(&targets[CHECKBOOK]), value_of(p),
+                          &d);
+        if (i + 1 == pair_count || p->key[0] != CS_TABLE_OWNER ||
+            pairs[i + 1].key[0] != CS_TABLE_OWNER)
+            continue;
+        put_pair(&pairs[i + 1], p->value, p->len);
+        count_move(detect_owner(&pairs[i + 1], 0), "an index entry under another id");
+        put_pair(&pairs[i + 1], pairs[i + 1].value, pairs[i + 1].len);
+    }
+}
+
 /* The head as it was before the last change, put back under a process that saw the newer one. */
 static void move_old_head(void)
 {
@@ -993,6 +1179,7 @@ static void test_moved(void **state)
     move_history(STRIPE);
     move_parts();
     move_founding();
+    move_entries();
     move_old_head();
     for (size_t i = 0; i < read_count; i++)
         assert_int_equal(run_read(&reads[i]), SAME);
@@ -1025,6 +1212,9 @@ static int set_up(void **state)
         make_blind();
     for (size_t i = 0; i < TARGETS; i++)
         make_target(&targets[i]);
+    assert_int_equal(issue(), CREDSTORE_OK);
+    import();
+    make_removed();
     credstore_close(t.store);
     t.store = NULL;
     kept = cs_storage_lmdb;

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-META, ROOT, KEYRING, CATALOGUE, RECORD, LANE, USAGE = 1, 2, 3, 4, 0x10, 0x20, 0x40
+META, ROOT, KEYRING, CATALOGUE = 1, 2, 3, 4
+RECORD, OWNER, LANE, USAGE = 0x10, 0x11, 0x20, 0x40
 NO_SCOPE = bytes(16)
 BODY, SECRET, NAME, CHAIN = 1, 2, 3, 4
 TEXT, FLAG, TIME, PERMISSIONS, SECRET_FIELD = range(5)
@@ -131,6 +132,7 @@ class Store:
         self.read_catalogue()
         self.read_lane()
         self.read_records()
+        self.read_owners()
         self.read_usage()
         self.compare_with_audit()
 
@@ -331,6 +333,19 @@ class Store:
             record["fields"][str(field)] = plain.decode("utf-8")
         return int(found[0] in own)
 
+    def read_owners(self):
+        """One entry a record of the kinds of the scope store, found without opening the record."""
+        found = set()
+        for key, value in self.table(OWNER).items():
+            kind, owner, ident = key[0], key[1:17], key[17:-1]
+            plain = self.unseal(value, 14, kind=kind, scope=owner, ident=ident)
+            need(key[-1:] == b"\0" and plain == b"", "list index")
+            found.add((kind, owner, ident))
+        listed = {(r["kind"], r["tenant"], r["id"]) for r in self.records
+                  if not KINDS[r["kind"]][0]}
+        need(found == {(kind, self.name(3, bytes([kind]), tenant.encode(), b""), ident.encode())
+                       for kind, tenant, ident in listed}, "list index against the records")
+
     def read_usage(self):
         self.usage = {}
         for key, value in self.table(USAGE).items():
@@ -446,7 +461,7 @@ def main():
                 pairs[bytes.fromhex(key)] = bytes.fromhex(value)
     with open(os.path.join(FOLDER, "expected.json"), encoding="utf-8") as file:
         expected = json.load(file)
-    known = {META, ROOT, KEYRING, CATALOGUE, RECORD, LANE, USAGE}
+    known = {META, ROOT, KEYRING, CATALOGUE, RECORD, OWNER, LANE, USAGE}
     Count.check("tables", {key[0] for key in pairs} == known)
     for root in expected["root_keys"]:
         check_whole(pairs, expected, root)

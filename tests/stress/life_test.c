@@ -640,11 +640,13 @@ static uint64_t entries_of(const ledger *l)
     return count < LEDGER_MAX ? count : LEDGER_MAX;
 }
 
-/* Every line of the ledger is in the store. Returns how many there are. */
+/* Every line of the ledger is in the store, as far as history goes. Returns how many there are. */
 static uint64_t check_ledger(const fixture *f, ledger *l)
 {
-    uint64_t lines = 0;
+    uint64_t lines = 0, last[WORK_RECORDS];
 
+    for (size_t i = 0; i < WORK_RECORDS; i++)
+        last[i] = revision_of(f, i);
     assert_int_equal(atomic_load(&l->failed), 0);
     for (uint64_t i = 0; i < entries_of(l); i++) {
         const ledger_entry *e = &l->entries[i];
@@ -654,13 +656,15 @@ static uint64_t check_ledger(const fixture *f, ledger *l)
 
         if (revision == 0) /* killed between the acknowledgement and the line */
             continue;
+        lines++;
+        if (revision + WORK_HISTORY < last[e->record])
+            continue;
         assert_status(CREDSTORE_OK,
                       work_read(f->stores[0], &f->actor, (size_t)e->record, revision, &view, &err),
                       &err);
         assert_true(view.whole);
         assert_int_equal(view.revision, revision);
         assert_int_equal(view.stamp.tag, e->tag);
-        lines++;
     }
     return lines;
 }
@@ -856,17 +860,109 @@ static bool refused(credstore_status status, const credstore_error *err, const v
            err->message[0] != '\0';
 }
 
-static bool forked_actor_grant(credstore *store, const credstore_actor *actor)
-{
-    credstore_actor copy = *actor;
-    credstore_error err;
+/* A function whose last arguments are out and err, one without out, and one that gives a token too.
+ */
+#define WITH_OUT(name, type, ...)                                                                  \
+    static bool forked_##name(credstore *store, const credstore_actor *actor)                      \
+    {                                                                                              \
+        const credstore_call call = test_call(actor);                                              \
+        type *out = (void *)(uintptr_t)&call;                                                      \
+        credstore_error err;                                                                       \
+        const credstore_status status = credstore_##name(store, __VA_ARGS__, &out, &err);          \
+                                                                                                   \
+        return refused(status, &err, out);                                                         \
+    }
+#define WITH_TOKEN(name, type, ...)                                                                \
+    static bool forked_##name(credstore *store, const credstore_actor *actor)                      \
+    {                                                                                              \
+        const credstore_call call = test_call(actor);                                              \
+        credstore_secret *token = (void *)(uintptr_t)&call;                                        \
+        type *out = (void *)(uintptr_t)&call;                                                      \
+        credstore_error err;                                                                       \
+        const credstore_status status = credstore_##name(store, __VA_ARGS__, &token, &out, &err);  \
+                                                                                                   \
+        return refused(status, &err, out) && token == NULL;                                        \
+    }
+#define WITHOUT_OUT(name, ...)                                                                     \
+    static bool forked_##name(credstore *store, const credstore_actor *actor)                      \
+    {                                                                                              \
+        const credstore_call call = test_call(actor);                                              \
+        credstore_actor copy = *actor;                                                             \
+        credstore_error err;                                                                       \
+        const credstore_status status = credstore_##name(store, __VA_ARGS__, &err);                \
+                                                                                                   \
+        return refused(status, &err, NULL) && copy.type == call.actor->type;                       \
+    }
 
-    return refused(credstore_actor_grant(store, &copy, test_catalogue[0].id, &err), &err, NULL);
-}
+#define PATCH(kind)                                                                                \
+    &(const credstore_##kind##_patch)                                                              \
+    {                                                                                              \
+        .struct_size = sizeof(credstore_##kind##_patch)                                            \
+    }
+#define FRESH &(const credstore_secret_text)CREDSTORE_SECRET("whsec_fresh", CREDSTORE_NTS)
+#define BYTES                                                                                      \
+    &(const credstore_slice)                                                                       \
+    {                                                                                              \
+        "t=1,v1=00", 9                                                                             \
+    }
+#define KSUID "1NFHrqBHb3cTfLVkFSGmHZqdDPi"
+#define UUID  "3c90c3cc-0d44-4b50-8888-8dd25736052a"
+#define PATH  "acme", "sa-1", "cred-1"
+
+/* What every kind has. IN: what stands before an id that is made here. */
+#define FORKED_KIND(kind, IN, ID)                                                                  \
+    WITH_OUT(kind##_create, const credstore_##kind, &call, IN NULL, PATCH(kind))                   \
+    WITH_OUT(kind##_get, const credstore_##kind, &call, ID)                                        \
+    WITH_OUT(kind##_update, const credstore_##kind, &call, ID, PATCH(kind))                        \
+    WITH_OUT(kind##_history, const credstore_##kind##_page, &call, ID, 0, 10)                      \
+    WITH_OUT(kind##_restore, const credstore_##kind, &call, ID, 1)                                 \
+    WITHOUT_OUT(kind##_remove, &call, ID)
+#define NOTHING
+#define PROJECT UUID,
+#define ACCOUNT "acme", "sa-1",
+FORKED_KIND(checkbook, NOTHING, KSUID)
+FORKED_KIND(stripe, PROJECT, UUID)
+FORKED_KIND(service_credential, ACCOUNT, PATH)
+FORKED_KIND(api_key, NOTHING, "key-1")
+
+WITH_OUT(checkbook_list, const credstore_checkbook_page, &call, NULL)
+WITH_OUT(checkbook_reveal, credstore_secret, &call, KSUID, CREDSTORE_CHECKBOOK_SECRET_KEY)
+WITH_OUT(checkbook_roll, const credstore_checkbook, &call, KSUID, CREDSTORE_CHECKBOOK_SECRET_KEY,
+         FRESH, 0)
+WITH_OUT(stripe_list, const credstore_stripe_page, &call, NULL)
+WITH_OUT(stripe_reveal, credstore_secret, &call, UUID, CREDSTORE_STRIPE_LIVE_SECRET_KEY)
+WITH_OUT(stripe_roll, const credstore_stripe, &call, UUID, CREDSTORE_STRIPE_LIVE_WEBHOOK_SECRET,
+         FRESH, 0)
+WITH_OUT(stripe_deactivate, const credstore_stripe, &call, UUID)
+WITH_OUT(stripe_reactivate, const credstore_stripe, &call, UUID)
+WITHOUT_OUT(stripe_webhook_verify, &call, UUID, CREDSTORE_STRIPE_LIVE_WEBHOOK_SECRET, BYTES, BYTES,
+            300)
+WITH_OUT(service_credential_list, const credstore_service_credential_page, &call, "acme", "sa-1",
+         NULL)
+WITH_TOKEN(service_credential_issue, const credstore_service_credential, &call, "acme", "sa-1",
+           NULL, PATCH(service_credential))
+WITH_TOKEN(service_credential_roll, const credstore_service_credential, &call, PATH, 0)
+WITHOUT_OUT(service_credential_verify, "secret_x", CREDSTORE_NTS, &copy)
+WITH_OUT(api_key_list, const credstore_api_key_page, &call, NULL)
+WITH_TOKEN(api_key_issue, const credstore_api_key, &call, NULL, PATCH(api_key))
+WITH_TOKEN(api_key_roll, const credstore_api_key, &call, "key-1", 0)
+WITHOUT_OUT(api_key_verify, "key_x", CREDSTORE_NTS, &copy)
+WITHOUT_OUT(actor_grant, &copy, test_catalogue[0].id)
+WITHOUT_OUT(maintain, 0, NULL)
+WITH_OUT(audit_read, const credstore_audit_page, &call, 0, 10, 0)
+WITHOUT_OUT(audit_verify, &call, NULL, NULL)
 
 static bool forked_permit(credstore *store, const credstore_actor *actor)
 {
     return credstore_permit(store, actor, test_catalogue[0].id) == 0;
+}
+
+/* Has nothing to answer, and must not wait. */
+static bool forked_wake(credstore *store, const credstore_actor *actor)
+{
+    (void)actor;
+    credstore_wake(store);
+    return true;
 }
 
 static bool forked_handle(credstore *store, const credstore_actor *actor)
@@ -883,60 +979,6 @@ static bool forked_handle(credstore *store, const credstore_actor *actor)
     return ok;
 }
 
-#define FORKED_KIND(kind, CREATE, PATH)                                                            \
-    static bool forked_##kind##_create(credstore *store, const credstore_actor *actor)             \
-    {                                                                                              \
-        const credstore_call call = test_call(actor);                                              \
-        const credstore_##kind##_patch patch = {.struct_size = sizeof patch};                      \
-        const credstore_##kind *out = (const void *)&patch;                                        \
-        credstore_error err;                                                                       \
-        const credstore_status status =                                                            \
-            credstore_##kind##_create(store, &call, CREATE NULL, &patch, &out, &err);              \
-                                                                                                   \
-        return refused(status, &err, out);                                                         \
-    }                                                                                              \
-    static bool forked_##kind##_get(credstore *store, const credstore_actor *actor)                \
-    {                                                                                              \
-        const credstore_call call = test_call(actor);                                              \
-        const credstore_##kind *out = (const void *)&call;                                         \
-        credstore_error err;                                                                       \
-        const credstore_status status = credstore_##kind##_get(store, &call, PATH, &out, &err);    \
-                                                                                                   \
-        return refused(status, &err, out);                                                         \
-    }                                                                                              \
-    static bool forked_##kind##_update(credstore *store, const credstore_actor *actor)             \
-    {                                                                                              \
-        const credstore_call call = test_call(actor);                                              \
-        const credstore_##kind##_patch patch = {.struct_size = sizeof patch};                      \
-        const credstore_##kind *out = (const void *)&patch;                                        \
-        credstore_error err;                                                                       \
-        const credstore_status status =                                                            \
-            credstore_##kind##_update(store, &call, PATH, &patch, &out, &err);                     \
-                                                                                                   \
-        return refused(status, &err, out);                                                         \
-    }
-#define FORKED_REVEAL(kind, field)                                                                 \
-    static bool forked_##kind##_reveal(credstore *store, const credstore_actor *actor)             \
-    {                                                                                              \
-        const credstore_call call = test_call(actor);                                              \
-        credstore_secret *out = (void *)(uintptr_t)&call;                                          \
-        credstore_error err;                                                                       \
-        const credstore_status status =                                                            \
-            credstore_##kind##_reveal(store, &call, "x", field, &out, &err);                       \
-                                                                                                   \
-        return refused(status, &err, out);                                                         \
-    }
-#define NOTHING
-#define PROJECT "3c90c3cc-0d44-4b50-8888-8dd25736052a",
-#define ACCOUNT "acme", "sa-1",
-FORKED_KIND(checkbook, NOTHING, "1NFHrqBHb3cTfLVkFSGmHZqdDPi")
-FORKED_KIND(stripe, PROJECT, "3c90c3cc-0d44-4b50-8888-8dd25736052a")
-FORKED_KIND(api_key, NOTHING, "key-1")
-#define ACCOUNT_PATH "acme", "sa-1", "cred-1"
-FORKED_KIND(service_credential, ACCOUNT, ACCOUNT_PATH)
-FORKED_REVEAL(checkbook, CREDSTORE_CHECKBOOK_SECRET_KEY)
-FORKED_REVEAL(stripe, CREDSTORE_STRIPE_LIVE_SECRET_KEY)
-
 /* Every exported function; NULL: it takes no store that is open, or works in a child. */
 static const struct {
     const char *name;
@@ -946,10 +988,24 @@ static const struct {
     {"credstore_answer_free", NULL},
     {"credstore_api_key_create", forked_api_key_create},
     {"credstore_api_key_get", forked_api_key_get},
+    {"credstore_api_key_history", forked_api_key_history},
+    {"credstore_api_key_issue", forked_api_key_issue},
+    {"credstore_api_key_list", forked_api_key_list},
+    {"credstore_api_key_remove", forked_api_key_remove},
+    {"credstore_api_key_restore", forked_api_key_restore},
+    {"credstore_api_key_roll", forked_api_key_roll},
     {"credstore_api_key_update", forked_api_key_update},
+    {"credstore_api_key_verify", forked_api_key_verify},
+    {"credstore_audit_read", forked_audit_read},
+    {"credstore_audit_verify", forked_audit_verify},
     {"credstore_checkbook_create", forked_checkbook_create},
     {"credstore_checkbook_get", forked_checkbook_get},
+    {"credstore_checkbook_history", forked_checkbook_history},
+    {"credstore_checkbook_list", forked_checkbook_list},
+    {"credstore_checkbook_remove", forked_checkbook_remove},
+    {"credstore_checkbook_restore", forked_checkbook_restore},
     {"credstore_checkbook_reveal", forked_checkbook_reveal},
+    {"credstore_checkbook_roll", forked_checkbook_roll},
     {"credstore_checkbook_update", forked_checkbook_update},
     {"credstore_close", NULL},
     {"credstore_flag_init", NULL},
@@ -958,6 +1014,7 @@ static const struct {
     {"credstore_key_bytes", NULL},
     {"credstore_key_file", NULL},
     {"credstore_key_source_free", NULL},
+    {"credstore_maintain", forked_maintain},
     {"credstore_open", NULL},
     {"credstore_permit", forked_permit},
     {"credstore_secret_free", NULL},
@@ -966,18 +1023,34 @@ static const struct {
     {"credstore_secret_text_init", NULL},
     {"credstore_service_credential_create", forked_service_credential_create},
     {"credstore_service_credential_get", forked_service_credential_get},
+    {"credstore_service_credential_history", forked_service_credential_history},
+    {"credstore_service_credential_issue", forked_service_credential_issue},
+    {"credstore_service_credential_list", forked_service_credential_list},
+    {"credstore_service_credential_remove", forked_service_credential_remove},
+    {"credstore_service_credential_restore", forked_service_credential_restore},
+    {"credstore_service_credential_roll", forked_service_credential_roll},
     {"credstore_service_credential_update", forked_service_credential_update},
+    {"credstore_service_credential_verify", forked_service_credential_verify},
     {"credstore_sink_borrow", NULL},
     {"credstore_sink_copy", NULL},
     {"credstore_status_name", NULL},
     {"credstore_strings_init", NULL},
     {"credstore_stripe_create", forked_stripe_create},
+    {"credstore_stripe_deactivate", forked_stripe_deactivate},
     {"credstore_stripe_get", forked_stripe_get},
+    {"credstore_stripe_history", forked_stripe_history},
+    {"credstore_stripe_list", forked_stripe_list},
+    {"credstore_stripe_reactivate", forked_stripe_reactivate},
+    {"credstore_stripe_remove", forked_stripe_remove},
+    {"credstore_stripe_restore", forked_stripe_restore},
     {"credstore_stripe_reveal", forked_stripe_reveal},
+    {"credstore_stripe_roll", forked_stripe_roll},
     {"credstore_stripe_update", forked_stripe_update},
+    {"credstore_stripe_webhook_verify", forked_stripe_webhook_verify},
     {"credstore_text_init", NULL},
     {"credstore_time_init", NULL},
     {"credstore_version", NULL},
+    {"credstore_wake", forked_wake},
     {"credstore_wipe", NULL},
 };
 enum { EXPORTED = sizeof exported / sizeof *exported };

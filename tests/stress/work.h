@@ -13,6 +13,7 @@
 
 enum {
     WORK_RECORDS = 8,
+    WORK_HISTORY = 100, /* revisions that a store keeps behind the current one */
     WORK_CHECKBOOK = 0, /* the first record of each kind; the second follows */
     WORK_STRIPE = 2,
     WORK_SERVICE_CREDENTIAL = 4,

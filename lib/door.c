@@ -433,12 +433,13 @@ static credstore_status change(credstore *store, visit *v, credstore_error *err)
 
 static credstore_status drop(credstore *store, visit *v, credstore_error *err)
 {
+    const cs_request request = {.names = &v->names};
     credstore_status status;
 
     /* The answer first: after the commit nothing may fail. */
     status = set_answer(v, new_answer(CREDSTORE_OK, 204, NULL, 0, NULL, 0), err);
     if (status == CREDSTORE_OK)
-        status = cs_remove(store, v->kind, &v->call, &v->names, err);
+        status = cs_remove(store, v->kind, &v->call, &request, err);
     return status;
 }
 

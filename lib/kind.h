@@ -79,7 +79,13 @@ typedef struct cs_rule {
     const char *permission; /* or whoever holds this one for the tenant; NULL = no such way */
 } cs_rule;
 
-typedef enum cs_class { CS_CHANGE, CS_READ, CS_REVEAL, CS_CLASSES } cs_class;
+typedef enum cs_class {
+    CS_CHANGE,
+    CS_READ,
+    CS_REVEAL,
+    CS_CLASSES,
+    CS_OWN = CS_CLASSES /* the library for itself: the policy has spoken for the whole of it */
+} cs_class;
 
 /* ---- the answer in the document's own JSON ---- */
 

@@ -111,13 +111,14 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
 static credstore_status remove_one(const walk *w, const found_record *record, credstore_error *err)
 {
     credstore_call call = w->op.call;
-    cs_names names = {.tenant = w->op.tenant, .id = record->id, .vouched = true};
+    cs_names names = {.tenant = w->op.tenant, .id = record->id};
+    const cs_request request = {.names = &names, .own = true};
     credstore_status status;
 
     names.parent = record->kind->parent_name == NULL ? NULL : record->parent;
     call.tenant = w->op.tenant;
     call.expected_revision = 0;
-    status = cs_remove(w->op.store, record->kind, &call, &names, err);
+    status = cs_remove(w->op.store, record->kind, &call, &request, err);
     return status == CREDSTORE_E_NOT_FOUND ? CREDSTORE_OK : status; /* another was faster */
 }
 

@@ -232,7 +232,7 @@ credstore_status cs_op_ask(const cs_op *op, uint32_t stage, bool exists, uint64_
     const bool hooked = op->store->policy != NULL;
     credstore_status status = CREDSTORE_OK;
 
-    if (op->vouched || (!hooked && stage == CREDSTORE_QUESTION_RECORD))
+    if (op->cls == CS_OWN || (!hooked && stage == CREDSTORE_QUESTION_RECORD))
         return status; /* the default rules look at no record */
     status =
         cs_policy_may(op->store, &op->actor, op->kind, op->cls, op->tenant, hooked ? NULL : err);
@@ -266,7 +266,6 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
         op->tenant = op->call.tenant == NULL ? op->actor.tenant : op->call.tenant;
     if (status != CREDSTORE_OK)
         return status;
-    op->vouched = names->vouched;
     status = cs_op_ask(op, CREDSTORE_QUESTION_VERB, false, 0, err);
     if (status == CREDSTORE_OK)
         status = check_path(op, err);

@@ -15,7 +15,6 @@ typedef struct cs_names {
     const char *tenant; /* first id of the path, for kinds whose tenant is there */
     const char *parent; /* middle id of the path */
     const char *id;     /* NULL: creation with an id made here */
-    bool vouched;       /* the library asks for itself: the policy has spoken for the whole of it */
 } cs_names;
 
 typedef struct cs_op {
@@ -24,7 +23,6 @@ typedef struct cs_op {
     credstore_call call;
     credstore_actor actor;
     cs_class cls;
-    bool vouched;
     const char *asked_id; /* not yet checked; NULL = none */
     const char *tenant;   /* as the host vouches for it */
     const char *parent;

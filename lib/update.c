@@ -451,8 +451,8 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
                                       credstore_error *err)
 {
     cs_work work = {in_transaction, c, 0};
-    credstore_status status =
-        cs_op_begin(&c->op, store, kind, CS_CHANGE, call, request->names, err);
+    credstore_status status = cs_op_begin(&c->op, store, kind, request->own ? CS_OWN : CS_CHANGE,
+                                          call, request->names, err);
 
     if (status == CREDSTORE_OK && c->wish != NULL)
         status = cs_wish_check(c->wish, err);
@@ -583,11 +583,9 @@ credstore_status cs_restore(credstore *store, const cs_kind *kind, const credsto
 }
 
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
-                           const cs_names *names, credstore_error *err)
+                           const cs_request *request, credstore_error *err)
 {
-    const cs_request request = {.names = names};
-
-    return run(store, kind, call, &request, CS_ACTION_REMOVE, NULL, err);
+    return run(store, kind, call, request, CS_ACTION_REMOVE, NULL, err);
 }
 
 /* ---- labels ---- */

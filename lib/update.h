@@ -16,6 +16,7 @@ typedef struct cs_request {
     const cs_token_wish *token; /* NULL: no token is made */
     uint64_t source_revision;   /* of a restore */
     uint32_t grace_s;           /* secrets that the patch replaces stay good for it */
+    bool own;                   /* as CS_OWN */
 } cs_request;
 
 /* out as for cs_get(), but may be NULL. */
@@ -49,6 +50,6 @@ credstore_status cs_set_label(credstore *store, const cs_kind *kind, const creds
 
 /* Leaves a tombstone: the id is never used again. */
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
-                           const cs_names *names, credstore_error *err);
+                           const cs_request *request, credstore_error *err);
 
 #endif

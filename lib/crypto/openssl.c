@@ -550,8 +550,12 @@ static bool fetch_digest(digest *d)
            d->final != NULL;
 }
 
+/* The default context is made once a process. If that failed for want of memory, OpenSSL 3.0
+   fetches from it all the same, and crashes; asking for it tells. */
 static bool fetch(provider *p)
 {
+    if (OSSL_LIB_CTX_get0_global_default() == NULL)
+        return false;
     p->ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
     p->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     return p->ecb != NULL && p->gcm != NULL && fetch_digest(&p->sha256);

@@ -199,8 +199,9 @@ credstore_status credstore_api_key_remove(credstore *store, const credstore_call
                                           const char *id, credstore_error *err)
 {
     const cs_names names = {.id = id};
+    const cs_request request = {.names = &names};
 
-    return cs_remove(store, &cs_kind_api_key, call, &names, err);
+    return cs_remove(store, &cs_kind_api_key, call, &request, err);
 }
 
 credstore_status credstore_api_key_issue(credstore *store, const credstore_call *call,

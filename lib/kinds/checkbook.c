@@ -171,8 +171,9 @@ credstore_status credstore_checkbook_remove(credstore *store, const credstore_ca
                                             const char *id, credstore_error *err)
 {
     const cs_names names = {.id = id};
+    const cs_request request = {.names = &names};
 
-    return cs_remove(store, &cs_kind_checkbook, call, &names, err);
+    return cs_remove(store, &cs_kind_checkbook, call, &request, err);
 }
 
 credstore_status credstore_checkbook_history(credstore *store, const credstore_call *call,

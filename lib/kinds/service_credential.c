@@ -204,8 +204,9 @@ credstore_status credstore_service_credential_remove(credstore *store, const cre
 {
     const cs_names names = {
         .tenant = organization_id, .parent = service_account_id, .id = credential_id};
+    const cs_request request = {.names = &names};
 
-    return cs_remove(store, &cs_kind_service_credential, call, &names, err);
+    return cs_remove(store, &cs_kind_service_credential, call, &request, err);
 }
 
 credstore_status credstore_service_credential_issue(credstore *store, const credstore_call *call,

@@ -325,8 +325,9 @@ credstore_status credstore_stripe_remove(credstore *store, const credstore_call 
                                          const char *project_id, credstore_error *err)
 {
     const cs_names names = {.id = project_id};
+    const cs_request request = {.names = &names};
 
-    return cs_remove(store, &cs_kind_stripe, call, &names, err);
+    return cs_remove(store, &cs_kind_stripe, call, &request, err);
 }
 
 credstore_status credstore_stripe_deactivate(credstore *store, const credstore_call *call,

@@ -202,6 +202,7 @@ RUN = CREDSTORE_BUILD='$(abspath $(BUILD))' CREDSTORE_VARIANT=$(VARIANT) CC='$(C
 
 RUN_PROGRAMS := $(addprefix run/,$(PROGRAMS))
 RUN_SCRIPTS := $(addprefix run/,$(SCRIPTS))
+run/tests/secrets_undefined_test.sh: $(BUILD)/tests/secrets_undefined_test
 .PHONY: $(RUN_PROGRAMS) $(RUN_SCRIPTS) run-programs run-lint
 $(RUN_PROGRAMS): export NOT = $(NOT_$(VARIANT)_$(*F))
 $(RUN_PROGRAMS): run/%: $(BUILD)/% | $(HELPERS_BUILT)

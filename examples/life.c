@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every verb beside create, get, update and reveal, once: credstore(3) shows this text piece by
- * piece, and tests/readme_test.sh builds and runs it.
+ * Every verb once, on a store in memory: the text of credstore(3), EXAMPLES. It takes each answer
+ * for granted that it does not print.
  */
 #include <credstore.h>
 
@@ -96,8 +96,8 @@ static void roll(credstore *store, const credstore_call *call, const char *id,
     *token = fresh;
 }
 
-/* History and restore: newest first. A restore makes a new revision with the values of an old one;
-   what was issued stays as it is. */
+/* Update, history, restore: history is newest first; a restore makes a new revision with the values
+   of an old one. What was issued stays as it is. */
 static void restore(credstore *store, const credstore_call *call, const char *id)
 {
     const credstore_api_key_patch patch = {
@@ -118,7 +118,7 @@ static void restore(credstore *store, const credstore_call *call, const char *id
     credstore_free(key);
 }
 
-/* Remove: absent everywhere from here on, and the id is never used again. Only one who holds the
+/* Remove: a get finds nothing from here on, and the id is never used again. Only one who holds the
    token learns that it was good once. */
 static void drop(credstore *store, const credstore_call *call, const char *id,
                  const credstore_secret *token)
@@ -132,48 +132,105 @@ static void drop(credstore *store, const credstore_call *call, const char *id,
     tell("verify", credstore_api_key_verify(store, text, CREDSTORE_NTS, &who, &err));
 }
 
-/* Secrets that others gave us are rolled to the value that they gave. In the grace the old one is
-   taken for webhooks too: Stripe signs with both while it rolls. */
-static void webhooks(credstore *store, const credstore_call *call, const char *project)
+/* Create and reveal: a secret that another service gave us is sealed, and comes out by reveal
+   alone. Free it soon: that wipes it. */
+static void keep(credstore *store, const credstore_call *call, const char *project)
 {
-    const credstore_secret_text fresh = CREDSTORE_SECRET("whsec_Nw4Lx8Rb", CREDSTORE_NTS);
     const credstore_stripe_patch patch = {
         .struct_size = sizeof patch,
         .test_webhook_secret = CREDSTORE_SECRET("whsec_Vq2Tz9Kd", CREDSTORE_NTS),
     };
+    const uint32_t field = CREDSTORE_STRIPE_TEST_WEBHOOK_SECRET;
+    const credstore_stripe *view = NULL;
+    credstore_secret *secret = NULL;
+
+    must(credstore_stripe_create(store, call, project, NULL, &patch, &view, &err));
+    must(credstore_stripe_reveal(store, call, project, field, &secret, &err));
+    printf("%s: %zu bytes\n", view->test_webhook_secret_masked, credstore_secret_len(secret));
+    credstore_secret_free(secret);
+    credstore_free(view);
+}
+
+/* Webhooks: such a secret is rolled to the value that the other side made, and the one before is
+   still taken for the grace. Deactivate and reactivate: the keys stay, and are not used meanwhile.
+ */
+static void webhooks(credstore *store, const credstore_call *call, const char *project)
+{
+    const credstore_secret_text fresh = CREDSTORE_SECRET("whsec_Nw4Lx8Rb", CREDSTORE_NTS);
+    const uint32_t field = CREDSTORE_STRIPE_TEST_WEBHOOK_SECRET;
     const char *header =
         "t=1700003600,v1=cedac96bf74668c78fca5a2f653c4d4c4e72c6c01c6534b02c605ffc10d3492b";
     const char *payload = "{\"type\":\"payout.paid\"}"; /* the bytes as they came */
-    const credstore_slice signature = {header, strlen(header)}, body = {payload, strlen(payload)};
-    const uint32_t field = CREDSTORE_STRIPE_TEST_WEBHOOK_SECRET;
+    const credstore_slice sign = {header, strlen(header)}, body = {payload, strlen(payload)};
 
-    must(credstore_stripe_update(store, call, project, &patch, NULL, &err));
     must(credstore_stripe_roll(store, call, project, field, &fresh, 86400, NULL, &err));
     tell("webhook",
-         credstore_stripe_webhook_verify(store, call, project, field, &signature, &body, 0, &err));
-
-    /* Deactivate and reactivate: the keys stay, and nothing is signed off meanwhile. */
+         credstore_stripe_webhook_verify(store, call, project, field, &sign, &body, 0, &err));
     must(credstore_stripe_deactivate(store, call, project, NULL, &err));
     tell("switched off",
-         credstore_stripe_webhook_verify(store, call, project, field, &signature, &body, 0, &err));
+         credstore_stripe_webhook_verify(store, call, project, field, &sign, &body, 0, &err));
     must(credstore_stripe_reactivate(store, call, project, NULL, &err));
+}
+
+/* Label: an organization may be named by it wherever its id is asked for. */
+static void label(credstore *store, const credstore_call *call)
+{
+    const credstore_service_credential_patch patch = {
+        .struct_size = sizeof patch,
+        .name = CREDSTORE_TEXT("deploy"),
+    };
+    const credstore_service_credential *made = NULL;
+    credstore_secret *token = NULL;
+    credstore_actor who;
+
+    must(credstore_organization_label(store, call, "acme", "acme-inc", &err));
+    must(credstore_service_credential_issue(store, call, "acme-inc", "billing", NULL, &patch,
+                                            &token, &made, &err));
+    must(credstore_service_credential_verify(store, credstore_secret_ptr(token), CREDSTORE_NTS,
+                                             &who, &err));
+    printf("%s of %s\n", made->name, who.tenant);
+    credstore_secret_free(token);
+    credstore_free(made);
+}
+
+/* Leak: a string turned up in a log. Whose is it, and is it still good? Opens no secret. */
+static void leak(credstore *store, const credstore_call *call)
+{
+    const credstore_leaks *leaks = NULL;
+
+    must(credstore_leak_find(store, call, "whsec_Vq2Tz9Kd", CREDSTORE_NTS, &leaks, &err));
+    for (size_t i = 0; i < leaks->count; i++)
+        printf("leaked: %s of %s, %s\n", leaks->items[i]->field, leaks->items[i]->id,
+               leaks->items[i]->state == CREDSTORE_LEAK_GRACE ? "still good" : "no longer good");
+    credstore_free(leaks);
+}
+
+/* Offboarding: a tenant leaves, with all that is his. Called again until nothing more is left; a
+   crash on the way loses nothing. */
+static void offboard(credstore *store, credstore_call call)
+{
+    uint64_t removed = 0, all = 0;
+    uint32_t more = 1;
+
+    for (call.tenant = "acme"; more == 1; all += removed)
+        must(credstore_offboard(store, &call, 50, &more, &removed, &err));
+    printf("removed %" PRIu64 "\n", all);
 }
 
 /* Audit: what happened since an entry, as a feed; then the proof that no entry is missing. Keep the
    checkpoint outside of the store, and hold the store against it tomorrow. */
 static void audit(credstore *store, const credstore_call *call)
 {
-    static const char *const actions[] = {"",           "store",  "create", "update",
-                                          "catalogue",  "remove", "roll",   "deactivate",
-                                          "reactivate", "restore"};
     const credstore_audit_page *page = NULL;
     credstore_checkpoint point = {.struct_size = sizeof point};
 
     must(credstore_audit_read(store, call, 0, 1000, 0, &page, &err));
     for (size_t i = 0; i < page->count; i++)
-        printf("%s%s", actions[page->items[i]->action], i + 1 < page->count ? ", " : "\n");
+        printf("%" PRIu64 ": action %" PRIu32 ", %s\n", page->items[i]->seq, page->items[i]->action,
+               page->items[i]->actor);
     must(credstore_audit_verify(store, call, NULL, &point, &err));
     must(credstore_audit_verify(store, call, &point, NULL, &err));
+    must(credstore_audit_prune(store, call, &point, NULL, &err)); /* or keep them all */
     credstore_wake(store); /* ends the waits of feeds in other threads, before closing */
     credstore_free(page);
 }
@@ -208,7 +265,11 @@ int main(void)
     roll(store, &by_ada, key->id, &token);
     restore(store, &by_ada, key->id);
     drop(store, &by_ada, key->id, token);
+    keep(store, &by_host, "3c90c3cc-0d44-4b50-8888-8dd25736052a");
     webhooks(store, &by_host, "3c90c3cc-0d44-4b50-8888-8dd25736052a");
+    label(store, &by_ada);
+    leak(store, &by_host);
+    offboard(store, by_host);
     audit(store, &by_host);
     must(credstore_maintain(store, 50, NULL, &err)); /* once a minute: what time asks for */
 

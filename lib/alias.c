@@ -95,17 +95,21 @@ static credstore_status drop(cs_txn *txn, const char *name, credstore_error *err
     return status == CREDSTORE_OK ? cs_txn_del(txn, &key, err) : status;
 }
 
-credstore_status cs_alias_enter(cs_txn *txn, const char *id, credstore_error *err)
+credstore_status cs_alias_check(cs_txn *txn, const char *id, bool *enter, credstore_error *err)
 {
     cs_alias own;
-    credstore_status status = cs_alias_find(txn, id, &own, err);
+    const credstore_status status = cs_alias_find(txn, id, &own, err);
 
-    if (status != CREDSTORE_OK)
-        return status;
-    if (own.found && strcmp(own.id, id) != 0)
+    if (status == CREDSTORE_OK && own.found && strcmp(own.id, id) != 0)
         return cs_fail(err, CREDSTORE_E_EXISTS, "organization_id",
                        "The id is another organization's label");
-    return own.found ? status : put(txn, id, id, "", err);
+    *enter = !own.found;
+    return status;
+}
+
+credstore_status cs_alias_enter(cs_txn *txn, const char *id, credstore_error *err)
+{
+    return put(txn, id, id, "", err);
 }
 
 credstore_status cs_alias_set(cs_txn *txn, const char *id, const char *label, bool *changed,

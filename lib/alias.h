@@ -17,7 +17,10 @@ typedef struct cs_alias {
 /* E_INTEGRITY. */
 credstore_status cs_alias_find(cs_txn *txn, const char *name, cs_alias *out, credstore_error *err);
 
-/* Enters an organization's own id, at its first record. E_EXISTS: the name is another's label. */
+/* Must an organization's own id be entered, at its first record? A read. E_EXISTS: the name is
+ * another's label. */
+credstore_status cs_alias_check(cs_txn *txn, const char *id, bool *enter, credstore_error *err);
+/* Enters it. A write. */
 credstore_status cs_alias_enter(cs_txn *txn, const char *id, credstore_error *err);
 
 /* Sets the organization's label, or removes it (NULL). *changed: there was something to do.

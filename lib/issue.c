@@ -156,20 +156,37 @@ static credstore_status put_reference(cs_txn *txn, const cs_key *key, const cs_l
     return cs_txn_put_sealed(txn, key, label, cs_bytes(plain, REFERENCE_HEAD + at->id.len), err);
 }
 
-static credstore_status put_import(cs_txn *txn, const cs_locator *at, const uint8_t *digest,
-                                   credstore_error *err)
+credstore_status cs_check_import(cs_txn *txn, const cs_settle *settle, credstore_error *err)
 {
+    const cs_token_at *t = &settle->kind->token;
+    const cs_value *digest;
     uint8_t mac[32];
     credstore_bytes value;
     bool found = false;
-    cs_label label;
     cs_key key;
-    credstore_status status = digest_key(txn->store, digest, &key, mac, err);
+    credstore_status status;
 
+    if (t->digest == 0)
+        return CREDSTORE_OK;
+    digest = cs_settle_value(settle, t->digest);
+    if (!digest->present)
+        return CREDSTORE_OK;
+    status = digest_key(txn->store, digest->bytes.ptr, &key, mac, err);
     if (status == CREDSTORE_OK)
         status = cs_txn_get(txn, &key, &value, &found, err);
     if (status == CREDSTORE_OK && found)
         return cs_fail(err, CREDSTORE_E_EXISTS, "token_sha256", "The token is another record's");
+    return status;
+}
+
+static credstore_status put_import(cs_txn *txn, const cs_locator *at, const uint8_t *digest,
+                                   credstore_error *err)
+{
+    uint8_t mac[32];
+    cs_label label;
+    cs_key key;
+    const credstore_status status = digest_key(txn->store, digest, &key, mac, err);
+
     if (status != CREDSTORE_OK)
         return status;
     label = reference_label(CS_ROLE_DIGEST, mac, CS_SCOPE_LEN);

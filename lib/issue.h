@@ -34,8 +34,10 @@ credstore_status cs_wish_check(const cs_token_wish *wish, credstore_error *err);
 credstore_status cs_make_token(cs_txn *txn, cs_settle *settle, const cs_token_wish *wish,
                                cs_making *making, credstore_error *err);
 
-/* Puts the index entry of a new record's token, if its kind or its import needs one. E_EXISTS: an
-   imported token is another record's. */
+/* An imported token may be one record's alone. A read. E_EXISTS: it is another's. */
+credstore_status cs_check_import(cs_txn *txn, const cs_settle *settle, credstore_error *err);
+
+/* Puts the index entry of a new record's token, if its kind (issued) or its import needs one. */
 credstore_status cs_put_token_index(cs_txn *txn, const cs_locator *at, const cs_settle *settle,
                                     bool issued, credstore_error *err);
 

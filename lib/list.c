@@ -30,6 +30,7 @@ typedef struct walk {
     bool backward;
     char at[CS_ID_MAX + 1]; /* the id last seen; "" = before the first, or behind the last */
     credstore_bytes entry;  /* the value found there */
+    bool odd;               /* a key that no id made */
     cs_page *out;
     cs_item *items;
 } walk;
@@ -158,11 +159,12 @@ static bool note_id(void *arg, credstore_bytes key, credstore_bytes value)
     const char *id = (const char *)key.ptr + w->prefix.len;
     const size_t room = key.len - w->prefix.len;
     const char *end = key.len > w->prefix.len ? memchr(id, '\0', room) : NULL;
-    const size_t len = end == NULL ? CS_ID_MAX : (size_t)(end - id);
+    const size_t len = end == NULL ? 0 : (size_t)(end - id);
 
     w->entry = value;
-    memcpy(w->at, id, len < room ? len : room);
-    w->at[len < room ? len : room] = '\0';
+    w->odd = len == 0 || len > CS_ID_MAX;
+    if (!w->odd)
+        memcpy(w->at, id, len + 1);
     return false;
 }
 
@@ -171,6 +173,7 @@ static bool note_id(void *arg, credstore_bytes key, credstore_bytes value)
 static credstore_status step(walk *w, cs_txn *txn, bool backward, credstore_error *err)
 {
     cs_key from = w->prefix, to = w->prefix;
+    credstore_status status;
 
     if (backward && w->at[0] != '\0')
         add_to_key(&to, w->at, 0);
@@ -179,7 +182,11 @@ static credstore_status step(walk *w, cs_txn *txn, bool backward, credstore_erro
     if (!backward && w->at[0] != '\0')
         add_to_key(&from, w->at, 1);
     w->at[0] = '\0';
-    return cs_txn_scan(txn, &from, &to, &(const cs_scan){backward, 1, note_id, w}, err);
+    w->odd = false;
+    status = cs_txn_scan(txn, &from, &to, &(const cs_scan){backward, 1, note_id, w}, err);
+    if (status == CREDSTORE_OK && w->odd) /* no place to go on from */
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A list has a key that is none");
+    return status;
 }
 
 /* ---- items ---- */
@@ -225,6 +232,8 @@ static credstore_status add_item(walk *w, cs_txn *txn, credstore_error *err)
     void *view = NULL;
     credstore_status status = cs_op_set_id(&w->op, w->at, &unread);
 
+    if (status == CREDSTORE_E_INVALID)
+        return CREDSTORE_OK; /* no id of the kind: nobody's record */
     if (status == CREDSTORE_OK)
         status = check_entry(w, &unread);
     if (status == CREDSTORE_OK)
@@ -270,16 +279,23 @@ static void reverse(cs_item *items, size_t count)
     }
 }
 
-/* Is there any record on the side from which the walk came? */
+/* Is there a record that passes on the side from which the walk came? It is added where the page
+ * has room for one more, and taken off again. */
 static credstore_status look_back(walk *w, cs_txn *txn, bool *any, credstore_error *err)
 {
     const cs_item *nearest =
         w->backward ? &w->items[w->out->count - 1] : &w->items[0]; /* in list order */
+    const size_t count = w->out->count;
     credstore_status status;
 
     memcpy(w->at, nearest->id, strlen(nearest->id) + 1);
-    status = step(w, txn, !w->backward, err);
-    *any = w->at[0] != '\0';
+    do {
+        status = step(w, txn, !w->backward, err);
+        if (status == CREDSTORE_OK && w->at[0] != '\0')
+            status = add_item(w, txn, err);
+    } while (status == CREDSTORE_OK && w->at[0] != '\0' && w->out->count == count);
+    *any = w->out->count > count;
+    w->out->count = count;
     return status;
 }
 

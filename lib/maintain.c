@@ -11,43 +11,57 @@
 #include "marks.h"
 #include "receipt.h"
 
-enum { BATCH = 64 };
+enum { BATCH = 64, MARKS_BATCH = 32 /* a nonce each, of what a change draws */ };
 
 /* ---- last used ---- */
 
 typedef struct marking {
-    cs_mark marks[BATCH];
+    cs_mark marks[MARKS_BATCH];
     size_t count;
 } marking;
 
-static credstore_status put_mark(cs_txn *txn, const cs_mark *mark, credstore_error *err)
+static cs_locator locator_of(const cs_mark *mark)
 {
-    const cs_kind *kind = cs_kind_find(mark->kind);
     cs_locator at = {.kind = mark->kind, .id = cs_bytes_of(mark->id)};
+
+    memcpy(at.scope, mark->scope, CS_SCOPE_LEN);
+    return at;
+}
+
+/* Is the record still there, and the mark newer than what it has? */
+static credstore_status is_due(cs_txn *txn, const cs_mark *mark, bool *due, credstore_error *err)
+{
+    const cs_locator at = locator_of(mark);
     credstore_bytes record;
     bool found = false;
     int64_t used = 0;
     cs_key key;
     credstore_status status;
 
-    memcpy(at.scope, mark->scope, CS_SCOPE_LEN);
+    *due = false;
     cs_key_record(&key, &at);
     status = cs_txn_get(txn, &key, &record, &found, err);
     if (status != CREDSTORE_OK || !found || cs_frame_role(record) != CS_ROLE_CURRENT)
         return status;
-    status = cs_load_usage(txn, kind, &at, &used, err);
-    if (status != CREDSTORE_OK || used >= mark->used)
-        return status;
-    return cs_put_usage(txn, &at, mark->used, err);
+    status = cs_load_usage(txn, cs_kind_find(mark->kind), &at, &used, err);
+    *due = used < mark->used;
+    return status;
 }
 
 static credstore_status put_marks(cs_txn *txn, void *arg, credstore_error *err)
 {
     const marking *m = arg;
+    bool due[MARKS_BATCH];
     credstore_status status = CREDSTORE_OK;
 
     for (size_t i = 0; i < m->count && status == CREDSTORE_OK; i++)
-        status = put_mark(txn, &m->marks[i], err);
+        status = is_due(txn, &m->marks[i], &due[i], err);
+    for (size_t i = 0; i < m->count && status == CREDSTORE_OK; i++) {
+        const cs_locator at = locator_of(&m->marks[i]);
+
+        if (due[i])
+            status = cs_put_usage(txn, &at, m->marks[i].used, err);
+    }
     return status;
 }
 
@@ -61,9 +75,9 @@ static credstore_status write_marks(credstore *store, size_t *next, bool *more,
     *more = false;
     if (m == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    while (m->count < BATCH && cs_mark_take(store, next, &m->marks[m->count]))
+    while (m->count < MARKS_BATCH && cs_mark_take(store, next, &m->marks[m->count]))
         m->count++;
-    *more = m->count == BATCH;
+    *more = m->count == MARKS_BATCH;
     if (m->count > 0)
         status = cs_txn_write(store, &work, err);
     cs_free(m);
@@ -74,16 +88,25 @@ static credstore_status write_marks(credstore *store, size_t *next, bool *more,
 
 static credstore_status expire_receipts(cs_txn *txn, void *arg, credstore_error *err)
 {
-    return cs_receipts_expire(txn, BATCH, arg, err);
+    cs_expired *expired = arg;
+    const credstore_status status = cs_receipts_find_expired(txn, expired, err);
+
+    return status == CREDSTORE_OK ? cs_receipts_drop(txn, expired, err) : status;
 }
 
 static credstore_status drop_receipts(credstore *store, bool *more, credstore_error *err)
 {
-    uint32_t deleted = 0;
-    const cs_work work = {expire_receipts, &deleted, 0};
-    const credstore_status status = cs_txn_write(store, &work, err);
+    cs_expired *expired = cs_alloc(1, sizeof *expired);
+    const cs_work work = {expire_receipts, expired, 0};
+    credstore_status status;
 
-    *more = deleted == BATCH;
+    *more = false;
+    if (expired == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    expired->limit = CS_EXPIRED_MAX;
+    status = cs_txn_write(store, &work, err);
+    *more = status == CREDSTORE_OK && expired->count == expired->limit;
+    cs_free(expired);
     return status;
 }
 

@@ -9,7 +9,7 @@
 
 #include "error.h"
 
-enum { ALONG = 4, EXPIRE_MAX = 64, FIELD_TOKEN = 1 };
+enum { FIELD_TOKEN = 1 };
 /* request, revision, made at, kind, scope; the id follows */
 enum { HEAD_LEN = CS_RECEIPT_MAC + 8 + 8 + 1 + CS_SCOPE_LEN };
 static const int64_t day_ms = INT64_C(86400000);
@@ -192,15 +192,12 @@ credstore_status cs_receipt_put(cs_txn *txn, const cs_receipt *receipt, const cs
                                 uint64_t revision, credstore_secret *token, credstore_error *err)
 {
     cs_buf value = {0};
-    uint32_t deleted = 0;
     cs_key key;
     credstore_status status;
 
     if (!receipt->wanted)
         return CREDSTORE_OK;
     status = seal_receipt(txn, receipt, at, revision, token, &value, err);
-    if (status == CREDSTORE_OK)
-        status = cs_receipts_expire(txn, ALONG, &deleted, err);
     cs_key_receipt(&key, day_of(txn->now), receipt->name);
     if (status == CREDSTORE_OK)
         status = cs_txn_put(txn, &key, &value, err);
@@ -210,44 +207,37 @@ credstore_status cs_receipt_put(cs_txn *txn, const cs_receipt *receipt, const cs
 
 /* ---- expiring ---- */
 
-typedef struct collected {
-    cs_key keys[EXPIRE_MAX];
-    size_t count;
-} collected;
-
 static bool collect(void *arg, credstore_bytes key, credstore_bytes value)
 {
-    collected *all = arg;
-    cs_key *to = &all->keys[all->count];
+    cs_expired *out = arg;
+    cs_key *to = &out->keys[out->count];
 
     (void)value;
     if (key.len > CS_KEY_MAX)
         return true;
     memcpy(to->ptr, key.ptr, key.len);
     to->len = key.len;
-    all->count++;
-    return all->count < EXPIRE_MAX;
+    out->count++;
+    return out->count < out->limit;
 }
 
-credstore_status cs_receipts_expire(cs_txn *txn, uint32_t limit, uint32_t *deleted,
-                                    credstore_error *err)
+credstore_status cs_receipts_find_expired(cs_txn *txn, cs_expired *out, credstore_error *err)
 {
+    const cs_scan scan = {false, out->limit, collect, out};
     const uint32_t today = day_of(txn->now);
-    collected *all = cs_alloc(1, sizeof *all);
-    const cs_scan scan = {false, limit < EXPIRE_MAX ? limit : EXPIRE_MAX, collect, all};
     cs_key from, to;
-    credstore_status status;
 
-    *deleted = 0;
-    if (all == NULL)
-        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    out->count = 0;
     cs_key_receipt(&from, 0, NULL);
     cs_key_receipt(&to, today < 1 ? 0 : today - 1, NULL);
-    status = cs_txn_scan(txn, &from, &to, &scan, err);
-    for (size_t i = 0; i < all->count && status == CREDSTORE_OK; i++) {
-        status = cs_txn_del(txn, &all->keys[i], err);
-        (*deleted)++;
-    }
-    cs_free(all);
+    return cs_txn_scan(txn, &from, &to, &scan, err);
+}
+
+credstore_status cs_receipts_drop(cs_txn *txn, const cs_expired *expired, credstore_error *err)
+{
+    credstore_status status = CREDSTORE_OK;
+
+    for (uint32_t i = 0; i < expired->count && status == CREDSTORE_OK; i++)
+        status = cs_txn_del(txn, &expired->keys[i], err);
     return status;
 }

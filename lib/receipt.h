@@ -37,12 +37,17 @@ typedef struct cs_replay {
 credstore_status cs_receipt_find(cs_txn *txn, const cs_receipt *receipt, cs_replay *out,
                                  credstore_error *err);
 
-/* Leaves it with the change, and takes a few expired ones along. token may be NULL. */
+/* Leaves it with the change. token may be NULL. */
 credstore_status cs_receipt_put(cs_txn *txn, const cs_receipt *receipt, const cs_locator *at,
                                 uint64_t revision, credstore_secret *token, credstore_error *err);
 
-/* Deletes up to limit expired receipts; *deleted tells how many. */
-credstore_status cs_receipts_expire(cs_txn *txn, uint32_t limit, uint32_t *deleted,
-                                    credstore_error *err);
+/* Receipts whose day is over: found by a read, dropped by writes. */
+enum { CS_EXPIRED_ALONG = 4, CS_EXPIRED_MAX = 64 };
+typedef struct cs_expired {
+    uint32_t limit, count; /* limit: given by the caller, at most CS_EXPIRED_MAX */
+    cs_key keys[CS_EXPIRED_MAX];
+} cs_expired;
+credstore_status cs_receipts_find_expired(cs_txn *txn, cs_expired *out, credstore_error *err);
+credstore_status cs_receipts_drop(cs_txn *txn, const cs_expired *expired, credstore_error *err);
 
 #endif

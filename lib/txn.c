@@ -88,6 +88,7 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     txn->store = store;
     txn->write = write;
     txn->changed = false;
+    memset(txn->audit_nonce, 0, sizeof txn->audit_nonce);
     txn->clock_behind = false;
     txn->copies = NULL;
     txn->handle = NULL;

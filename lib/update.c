@@ -33,9 +33,11 @@ typedef struct change {
     cs_making making;
     cs_receipt receipt;
     bool replayed;
-    uint8_t action;  /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
-    seen before;     /* the pre-read */
-    bool start_over; /* the record is not the one that was judged */
+    cs_expired expired; /* receipts that this write takes along */
+    bool enters;        /* the organization's first record */
+    uint8_t action;     /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
+    seen before;        /* the pre-read */
+    bool start_over;    /* the record is not the one that was judged */
     bool had_id;
     credstore_actor actor; /* narrowed to what its own record still says */
     cs_loaded old;
@@ -303,6 +305,24 @@ static credstore_status change_owner(change *c, cs_txn *txn, credstore_error *er
                : cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
 }
 
+/* What has to be known before the first write. */
+static credstore_status look_beside(change *c, cs_txn *txn, credstore_error *err)
+{
+    const bool first = !c->old.found;
+    credstore_status status = CREDSTORE_OK;
+
+    c->enters = false;
+    c->expired.count = 0;
+    c->expired.limit = CS_EXPIRED_ALONG;
+    if (first && (c->op.kind->flags & CS_TENANT_IS_PATH) != 0)
+        status = cs_alias_check(txn, c->op.tenant, &c->enters, err);
+    if (status == CREDSTORE_OK && first && c->wish == NULL)
+        status = cs_check_import(txn, &c->settle, err);
+    if (status == CREDSTORE_OK && c->receipt.wanted)
+        status = cs_receipts_find_expired(txn, &c->expired, err);
+    return status;
+}
+
 /* What lies beside the record comes and goes with it. */
 static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
 {
@@ -315,7 +335,7 @@ static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
                    ? cs_put_token_index(txn, &c->op.at, &c->settle, true, err)
                    : status;
     status = change_owner(c, txn, err);
-    if (status == CREDSTORE_OK && !removed && (c->op.kind->flags & CS_TENANT_IS_PATH) != 0)
+    if (status == CREDSTORE_OK && c->enters)
         status = cs_alias_enter(txn, c->op.tenant, err);
     if (status == CREDSTORE_OK && !removed)
         status = cs_put_token_index(txn, &c->op.at, &c->settle, c->wish != NULL, err);
@@ -422,9 +442,13 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = build_view(c, txn, err);
     if (status != CREDSTORE_OK || is_no_change(c))
         return status;
-    status = cs_put_record(txn, &c->op.at, &c->settle, c->old.found ? &c->old : NULL, err);
+    status = look_beside(c, txn, err);
+    if (status == CREDSTORE_OK)
+        status = cs_put_record(txn, &c->op.at, &c->settle, c->old.found ? &c->old : NULL, err);
     if (status == CREDSTORE_OK)
         status = put_beside(c, txn, err);
+    if (status == CREDSTORE_OK)
+        status = cs_receipts_drop(txn, &c->expired, err);
     if (status == CREDSTORE_OK)
         status = cs_receipt_put(txn, &c->receipt, &c->op.at, c->settle.fresh.revision,
                                 c->wish == NULL ? NULL : *c->wish->out, err);

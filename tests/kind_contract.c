@@ -1025,8 +1025,9 @@ static void test_history(test_world *w)
 static size_t history_parts(const test_world *w, uint64_t revision)
 {
     const cs_kind *kind = w->k->kind;
-    const cs_names names = {w->at.tenant, kind->parent_name == NULL ? NULL : w->at.parent,
-                            w->at.id};
+    const cs_names names = {.tenant = w->at.tenant,
+                            .parent = kind->parent_name == NULL ? NULL : w->at.parent,
+                            .id = w->at.id};
     credstore_error err = {0};
     credstore_bytes value;
     bool there = false;

@@ -359,7 +359,7 @@ static inline size_t life_keys(credstore *store, uint8_t table, cs_key *last)
 static inline cs_locator life_locate(test_world *w, const test_kind *k, const test_at *at,
                                      cs_op *op)
 {
-    const cs_names names = {at->tenant, at->parent, at->id};
+    const cs_names names = {.tenant = at->tenant, .parent = at->parent, .id = at->id};
     credstore_error err;
 
     life_ok((memset(&err, 0, sizeof err),

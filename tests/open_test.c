@@ -611,7 +611,7 @@ static void test_bad_options(void **state)
     assert_non_null(ids);
     assert_options(NULL, CREDSTORE_E_INVALID, "options");
     assert_int_equal(credstore_open(NULL, &o, NULL, NULL), CREDSTORE_E_INVALID);
-    o.flags = 8;
+    o.flags = 16;
     assert_options(&o, CREDSTORE_E_UNSUPPORTED, "flags");
     o.flags = 0;
     o.wait_ms = -1;

@@ -581,6 +581,41 @@ static void test_keys_change_no_keys(test_world *w)
     credstore_answer_free(answer);
 }
 
+/* The first answer again is for one who might still ask for it: it shows the token. */
+static void test_key_asks_again(test_world *w)
+{
+    const char *const may[] = {"service_credentials:update"};
+    const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
+                                                      .name = CREDSTORE_TEXT("ci")};
+    const credstore_api_key_patch narrow = {.struct_size = sizeof narrow,
+                                            .permissions = CREDSTORE_STRINGS(NULL, 0)};
+    credstore_actor key = test_actor(CREDSTORE_ACTOR_API_KEY, 0, key_ids[OWN], TEST_TENANT);
+    credstore_call call = test_call(&key);
+    const credstore_status expected[] = {CREDSTORE_OK, CREDSTORE_OK, CREDSTORE_E_FORBIDDEN,
+                                         CREDSTORE_E_UNAUTHENTICATED};
+    credstore_error err;
+
+    make_key(w, TEST_TENANT, key_ids[OWN], may, 1);
+    test_grant(w->t.store, &key, may[0]);
+    call.idempotency_key = "again";
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        credstore_secret *token = NULL;
+
+        if (i == 2)
+            update_key(w, &narrow);
+        if (i == 3)
+            assert_status(CREDSTORE_OK,
+                          credstore_api_key_remove(w->t.store, &w->call, key_ids[OWN], &err), &err);
+        assert_status(expected[i],
+                      credstore_service_credential_issue(w->t.store, &call, TEST_TENANT,
+                                                         TEST_PARENT, NULL, &patch, &token, NULL,
+                                                         &err),
+                      &err);
+        assert_int_equal(token != NULL, expected[i] == CREDSTORE_OK);
+        credstore_secret_free(token);
+    }
+}
+
 static const test_row of_kinds[] = {
     {"policy", test_policy},
     {"no tenant", test_no_tenant},
@@ -594,6 +629,7 @@ static const test_row others[] = {
     {"key expires", test_key_expires},
     {"key without record", test_key_without_record},
     {"keys change no keys", test_keys_change_no_keys},
+    {"key asks again", test_key_asks_again},
 };
 
 int main(void)

@@ -67,7 +67,7 @@ static const credstore_crypto short_crypto = {.struct_size = 8};
 SETTER(size_zero, o->struct_size = 0)
 SETTER(size_inside, o->struct_size = offsetof(credstore_options, key) + 1)
 SETTER(size_longer, o->struct_size = sizeof *o + 8)
-SETTER(unknown_flag, o->flags |= 1U << 3)
+SETTER(unknown_flag, o->flags |= 1U << 4)
 SETTER(both_flags, o->flags = CREDSTORE_OPEN_CREATE | CREDSTORE_OPEN_READ_ONLY)
 SETTER(negative_wait, o->wait_ms = -1)
 SETTER(no_key, o->key = NULL)

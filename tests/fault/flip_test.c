@@ -410,10 +410,30 @@ static void make_removed(void)
     assert_status(CREDSTORE_OK, credstore_checkbook_remove(t.store, &call, removed_id, &err), &err);
 }
 
+static credstore_status set_label(void)
+{
+    const credstore_call call = test_call(&targets[SERVICE].actor);
+    credstore_error err;
+
+    return credstore_organization_label(t.store, &call, "acme", "acme-label", &err);
+}
+
+/* Leaves the anchor in the place of the first entry. */
+static void prune_audit(void)
+{
+    const credstore_actor system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "");
+    const credstore_call call = test_call(&system);
+    credstore_checkpoint up_to = {.struct_size = sizeof up_to};
+    credstore_error err;
+
+    assert_status(CREDSTORE_OK, credstore_audit_verify(t.store, &call, NULL, &up_to, &err), &err);
+    assert_status(CREDSTORE_OK, credstore_audit_prune(t.store, &call, &up_to, NULL, &err), &err);
+}
+
 static void place_target(goal *target)
 {
     const credstore_call call = test_call(&target->actor);
-    const cs_names names = {target->tenant, target->parent, target->id};
+    const cs_names names = {.tenant = target->tenant, .parent = target->parent, .id = target->id};
     credstore_error err = {0};
 
     assert_status(CREDSTORE_OK,
@@ -714,6 +734,31 @@ static bool detect_digest(const pair *p, size_t byte)
                    byte);
 }
 
+/* Which of the secrets it is of, the key does not say. */
+static bool detect_fingerprint(const pair *p, size_t byte)
+{
+    const credstore_actor system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "");
+    const credstore_call call = test_call(&system);
+    bool seen = false;
+
+    for (size_t i = 0; i < read_count && !seen; i++) {
+        const credstore_leaks *leaks = NULL;
+        credstore_error err;
+
+        if (reads[i].secret == NULL)
+            continue;
+        seen = is_refusal(
+            credstore_leak_find(t.store, &call, reads[i].secret, CREDSTORE_NTS, &leaks, &err));
+        credstore_free(leaks);
+    }
+    return seen || complain("no look-up notices", p, byte);
+}
+
+static bool detect_alias(const pair *p, size_t byte)
+{
+    return refused(set_label(), p, byte);
+}
+
 static bool detect_receipt(const pair *p, size_t byte)
 {
     return refused(issue(), p, byte);
@@ -735,7 +780,7 @@ static bool detect_purge(const pair *p, size_t byte)
 
 /* ---- tables ---- */
 
-enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY, TOMBSTONE, BESIDE };
+enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY, TOMBSTONE, BESIDE, ANCHOR };
 
 typedef struct table {
     const char *name;
@@ -772,11 +817,26 @@ static table tables[] = {
     {.name = "OWNER", .table = CS_TABLE_OWNER, .second = ANY, .run = detect_owner, .most = 2},
     {.name = "TOKEN", .table = CS_TABLE_TOKEN, .second = ANY, .run = detect_token},
     {.name = "DIGEST", .table = CS_TABLE_DIGEST, .second = ANY, .run = detect_digest},
+    {.name = "ALIAS", .table = CS_TABLE_ALIAS, .second = ANY, .run = detect_alias},
+    {.name = "FINGERPRINT",
+     .table = CS_TABLE_FINGERPRINT,
+     .second = ANY,
+     .run = detect_fingerprint,
+     .most = 3},
+    {.name = "ANCHOR", .table = ANCHOR, .second = ANY, .run = detect_audit},
     {.name = "RECEIPT", .table = CS_TABLE_RECEIPT, .second = ANY, .run = detect_receipt},
     {.name = "PURGE", .table = CS_TABLE_PURGE, .second = ANY, .run = detect_purge},
     {.name = "RECORD_BESIDE", .table = BESIDE, .second = ANY},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
+
+static bool is_head(const pair *p)
+{
+    cs_key key;
+
+    cs_key_head(&key, 0);
+    return cs_bytes_equal(cs_bytes(p->key, p->key_len), cs_key_bytes(&key));
+}
 
 /* Keys lie in order: the head comes right behind the last audit entry. */
 static unsigned class_of(const pair *p)
@@ -786,8 +846,8 @@ static unsigned class_of(const pair *p)
 
     if (p->key[0] == CS_TABLE_LANE) {
         if (p->key_len == 4)
-            return HEAD;
-        return i + 1 < pair_count && pairs[i + 1].key_len == 4 ? LAST_AUDIT : OTHER_AUDIT;
+            return is_head(p) ? HEAD : ANCHOR;
+        return i + 1 < pair_count && is_head(&pairs[i + 1]) ? LAST_AUDIT : OTHER_AUDIT;
     }
     if (p->key[0] != CS_TABLE_RECORD)
         return p->key[0];
@@ -1146,7 +1206,7 @@ static void move_from_another_store(void)
     cs_key key;
     cs_txn txn;
     bool found = false;
-    const cs_names names = {of->tenant, of->parent, of->id};
+    const cs_names names = {.tenant = of->tenant, .parent = of->parent, .id = of->id};
     const credstore_call call = test_call(&of->actor);
 
     test_open(&other, TEST_LMDB);
@@ -1210,8 +1270,10 @@ static int set_up(void **state)
     test_open(&t, TEST_LMDB);
     if (FLIP_BLIND)
         make_blind();
+    prune_audit();
     for (size_t i = 0; i < TARGETS; i++)
         make_target(&targets[i]);
+    assert_int_equal(set_label(), CREDSTORE_OK);
     assert_int_equal(issue(), CREDSTORE_OK);
     import();
     make_removed();

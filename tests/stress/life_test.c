@@ -900,6 +900,11 @@ static bool refused(credstore_status status, const credstore_error *err, const v
         .struct_size = sizeof(credstore_##kind##_patch)                                            \
     }
 #define FRESH &(const credstore_secret_text)CREDSTORE_SECRET("whsec_fresh", CREDSTORE_NTS)
+#define CHECKPOINT                                                                                 \
+    &(const credstore_checkpoint)                                                                  \
+    {                                                                                              \
+        .struct_size = sizeof(credstore_checkpoint)                                                \
+    }
 #define BYTES                                                                                      \
     &(const credstore_slice)                                                                       \
     {                                                                                              \
@@ -950,7 +955,11 @@ WITHOUT_OUT(api_key_verify, "key_x", CREDSTORE_NTS, &copy)
 WITHOUT_OUT(actor_grant, &copy, test_catalogue[0].id)
 WITHOUT_OUT(maintain, 0, NULL)
 WITH_OUT(audit_read, const credstore_audit_page, &call, 0, 10, 0)
+WITH_OUT(leak_find, const credstore_leaks, &call, "whsec_found", CREDSTORE_NTS)
+WITHOUT_OUT(offboard, &call, 0, NULL, NULL)
+WITHOUT_OUT(organization_label, &call, "acme", "label")
 WITHOUT_OUT(audit_verify, &call, NULL, NULL)
+WITHOUT_OUT(audit_prune, &call, CHECKPOINT, NULL)
 
 static bool forked_permit(credstore *store, const credstore_actor *actor)
 {
@@ -996,6 +1005,7 @@ static const struct {
     {"credstore_api_key_roll", forked_api_key_roll},
     {"credstore_api_key_update", forked_api_key_update},
     {"credstore_api_key_verify", forked_api_key_verify},
+    {"credstore_audit_prune", forked_audit_prune},
     {"credstore_audit_read", forked_audit_read},
     {"credstore_audit_verify", forked_audit_verify},
     {"credstore_checkbook_create", forked_checkbook_create},
@@ -1014,8 +1024,11 @@ static const struct {
     {"credstore_key_bytes", NULL},
     {"credstore_key_file", NULL},
     {"credstore_key_source_free", NULL},
+    {"credstore_leak_find", forked_leak_find},
     {"credstore_maintain", forked_maintain},
+    {"credstore_offboard", forked_offboard},
     {"credstore_open", NULL},
+    {"credstore_organization_label", forked_organization_label},
     {"credstore_permit", forked_permit},
     {"credstore_secret_free", NULL},
     {"credstore_secret_len", NULL},

@@ -209,33 +209,18 @@ static void judge(shared *s, const sight *at)
 
     /* The words, where only one thing can have happened. */
     if (rolled && at->status != CREDSTORE_E_UNAUTHENTICATED)
-        (s->cached ? 0
-                   : fprintf(stderr, "L%d st %d tok %u b %lu e %lu | %s\n", __LINE__, at->status,
-                             at->token, at->begin, at->end, dump(at)),
-         count(s, WRONG));
+        count(s, WRONG);
     if (!is_old && removed && at->status != CREDSTORE_E_REVOKED)
-        (s->cached ? 0
-                   : fprintf(stderr, "L%d st %d tok %u b %lu e %lu | %s\n", __LINE__, at->status,
-                             at->token, at->begin, at->end, dump(at)),
-         count(s, WRONG));
+        count(s, WRONG);
     if (!is_old && expired && not_yet(at, REMOVE) && at->status != CREDSTORE_E_EXPIRED)
-        (s->cached ? 0
-                   : fprintf(stderr, "L%d st %d tok %u b %lu e %lu | %s\n", __LINE__, at->status,
-                             at->token, at->begin, at->end, dump(at)),
-         count(s, WRONG));
+        count(s, WRONG);
 
     /* What is withdrawn is not withdrawn early. */
     if ((!is_old || not_yet(at, ROLL)) && not_yet(at, EXPIRE) && not_yet(at, REMOVE) && !accepted)
-        (s->cached ? 0
-                   : fprintf(stderr, "L%d st %d tok %u b %lu e %lu | %s\n", __LINE__, at->status,
-                             at->token, at->begin, at->end, dump(at)),
-         count(s, WRONG));
+        count(s, WRONG);
     for (size_t i = 0; i < NARROWS; i++)
         if (accepted && not_yet(at, NARROW_FIRST + i) && !at->holds[i])
-            (s->cached ? 0
-                       : fprintf(stderr, "L%d st %d tok %u b %lu e %lu | %s\n", __LINE__,
-                                 at->status, at->token, at->begin, at->end, dump(at)),
-             count(s, WRONG));
+            count(s, WRONG);
 }
 
 static void verify_once(verifier *v)

@@ -3,6 +3,7 @@
 #   all deps quickstart examples     build the library; install packages; the tutorial
 #   check lint                       all tests; style and rules alone
 #   check-asan check-tsan check-valgrind check-documents fuzz       one part each
+#   bench                            the hot paths against their floor
 #   install uninstall clean
 #
 # CC, CFLAGS, CPPFLAGS, LDFLAGS, WERROR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR and DESTDIR are the
@@ -158,7 +159,8 @@ quickstart:
 # NOT_valgrind_<name> keep it out of a run, with the reason that is printed.
 
 PROGRAMS := $(basename $(sort $(wildcard tests/*_test.c tests/*/*_test.c tests/storage_contract.c)))
-HELPERS := $(basename $(filter-out %_test.c,$(sort $(wildcard tests/documents/*.c tests/helpers/*.c))))
+HELPERS := $(basename $(filter-out %_test.c,$(sort $(wildcard tests/bench/*.c tests/documents/*.c \
+	tests/helpers/*.c))))
 SCRIPTS := $(sort $(wildcard tests/*_test.sh tests/*_test.py tests/*/*_test.sh tests/*/*_test.py))
 TSAN_PROGRAMS ?= $(PROGRAMS)
 TEST_TIMEOUT ?= 300
@@ -173,7 +175,7 @@ NOT_asan_scan_test := the sanitizer keeps freed memory as it was
 NOT_tsan_scan_test := the shadow memory is too large to be looked through
 NOT_valgrind_scan_test := valgrind keeps freed memory as it was
 # A program that defines __wrap_f is linked with --wrap=f.
-wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oh '__wrap_[a-z0-9_]*' $(1))))
+wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oh '__wrap_[A-Za-z0-9_]*' $(1))))
 comma := ,
 
 INTERNALS := $(BUILD)/internals.a
@@ -245,6 +247,12 @@ check-documents:
 	@rm -rf $(RESULTS)
 	+@$(SUB) -k $(filter run/tests/documents/%,$(RUN_SCRIPTS)); code=$$?; \
 	  sed -n '/^documents: /p' $(RESULTS)/*.log; $(COUNT) $$code $(RESULTS)
+
+# The hot paths against a floor, in ratios; fails if they allocate or fetch. Numbers: bench.c.
+.PHONY: bench
+bench:
+	+@$(SUB) $(BUILD)/tests/bench/bench
+	@$(BUILD)/tests/bench/bench
 
 FUZZERS := $(basename $(sort $(wildcard tests/fuzz/*.c)))
 FUZZ_SECONDS ?= 30

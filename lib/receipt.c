@@ -9,7 +9,7 @@
 
 #include "error.h"
 
-enum { FIELD_TOKEN = 1 };
+enum { FIELD_TOKEN = 1, REST_LEN = 4 + 1 + 3 * 8 };
 /* request, revision, made at, kind, scope; the id follows */
 enum { HEAD_LEN = CS_RECEIPT_MAC + 8 + 8 + 1 + CS_SCOPE_LEN };
 static const int64_t day_ms = INT64_C(86400000);
@@ -55,17 +55,30 @@ static credstore_status fold(const cs_op *op, const cs_inputs *inputs, uint8_t o
     return status;
 }
 
+/* What was asked beside the fields: grace, whether a token is made, the origin's times. */
+static void put_rest(const cs_op *op, const cs_inputs *inputs, bool token, uint32_t grace_s,
+                     uint8_t out[REST_LEN])
+{
+    const cs_shared_at *at = &op->kind->origin;
+
+    cs_put_u32(out, grace_s);
+    out[4] = token;
+    cs_put_u64(out + 5, (uint64_t)cs_origin_time(inputs, at->created_at));
+    cs_put_u64(out + 13, (uint64_t)cs_origin_time(inputs, at->updated_at));
+    cs_put_u64(out + 21, (uint64_t)cs_origin_time(inputs, at->last_used_at));
+}
+
 credstore_status cs_receipt_name(const cs_op *op, uint8_t action, const cs_inputs *inputs,
-                                 const char *prefix, uint32_t grace_s, cs_receipt *out,
+                                 bool token, const char *prefix, uint32_t grace_s, cs_receipt *out,
                                  credstore_error *err)
 {
-    const uint8_t verb[] = {op->kind->id, action};
+    const uint8_t verb[] = {op->kind->id, action, (uint8_t)op->actor.type};
     const credstore_bytes name[] = {cs_bytes(verb, sizeof verb), cs_bytes_of(op->tenant),
-                                    cs_bytes_of(op->actor.id),
+                                    cs_bytes_of(op->actor.tenant), cs_bytes_of(op->actor.id),
                                     cs_bytes_of(op->call.idempotency_key)};
-    uint8_t grace[4];
+    uint8_t rest[REST_LEN];
     const credstore_bytes request[] = {cs_bytes_of(op->parent), op->at.id, cs_bytes_of(prefix),
-                                       cs_bytes(grace, sizeof grace)};
+                                       cs_bytes(rest, sizeof rest)};
     credstore_status status;
 
     memset(out, 0, sizeof *out);
@@ -73,7 +86,7 @@ credstore_status cs_receipt_name(const cs_op *op, uint8_t action, const cs_input
                   (action == CS_ACTION_CREATE || action == CS_ACTION_ROLL);
     if (!out->wanted)
         return CREDSTORE_OK;
-    cs_put_u32(grace, grace_s);
+    put_rest(op, inputs, token, grace_s, rest);
     status = mac(op->store, name, sizeof name / sizeof *name, out->name, err);
     if (status == CREDSTORE_OK)
         status = mac(op->store, request, sizeof request / sizeof *request, out->request, err);

@@ -21,7 +21,7 @@ typedef struct cs_receipt {
 
 /* Names the receipt, before any transaction. wish and grace_s are part of the request. */
 credstore_status cs_receipt_name(const cs_op *op, uint8_t action, const cs_inputs *inputs,
-                                 const char *prefix, uint32_t grace_s, cs_receipt *out,
+                                 bool token, const char *prefix, uint32_t grace_s, cs_receipt *out,
                                  credstore_error *err);
 
 /* What a receipt says. */

@@ -13,7 +13,6 @@
 #include "policy.h"
 #include "put.h"
 #include "receipt.h"
-#include "text.h"
 #include "view.h"
 
 enum { START_OVER_MAX = 8 };
@@ -396,16 +395,25 @@ static credstore_status replay(change *c, cs_txn *txn, credstore_error *err)
     credstore_status status = cs_receipt_find(txn, &c->receipt, &first, err);
 
     c->replayed = first.found;
+    if (status == CREDSTORE_OK && first.found) /* not to a key that was withdrawn */
+        status = check_actor(c, txn, err);
+    if (status == CREDSTORE_OK && first.found && (first.token != NULL) != (c->wish != NULL))
+        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A receipt is not what was written");
     if (status == CREDSTORE_OK && first.found)
         status = cs_load(txn, c->op.kind, &first.at, first.revision, &c->source, err);
     if (status == CREDSTORE_OK && first.found &&
         (!c->source.found || !cs_op_owns(&c->op, &c->source.record)))
         status = cs_fail(err, CREDSTORE_E_NOT_FOUND, c->op.kind->id_name,
                          "The record of the first answer is gone");
-    if (c->wish != NULL && first.token != NULL) {
+    if (c->wish == NULL) {
+        credstore_secret_free(first.token);
+    } else if (first.token != NULL) {
         credstore_secret_free(*c->wish->out);
         *c->wish->out = first.token;
     }
+    c->used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
+    if (status == CREDSTORE_OK && first.found && !creates(c))
+        status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->used, err);
     if (status != CREDSTORE_OK || !first.found)
         return status;
     c->settle.fresh = c->source.record;
@@ -487,9 +495,9 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
     if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
         status = cs_op_set_id(&c->op, cs_origin_id(kind, &c->inputs), err);
     if (status == CREDSTORE_OK)
-        status =
-            cs_receipt_name(&c->op, c->action, &c->inputs, c->wish == NULL ? NULL : c->wish->prefix,
-                            c->wish == NULL ? c->grace_s : c->wish->grace_s, &c->receipt, err);
+        status = cs_receipt_name(&c->op, c->action, &c->inputs, c->wish != NULL,
+                                 c->wish == NULL ? NULL : c->wish->prefix,
+                                 c->wish == NULL ? c->grace_s : c->wish->grace_s, &c->receipt, err);
     work.wait_ms = c->op.call.wait_ms;
     if (status == CREDSTORE_OK)
         status = set_switch(c, err);
@@ -610,43 +618,4 @@ credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstor
                            const cs_request *request, credstore_error *err)
 {
     return run(store, kind, call, request, CS_ACTION_REMOVE, NULL, err);
-}
-
-/* ---- labels ---- */
-
-typedef struct labelling {
-    cs_op op;
-    const char *label;
-} labelling;
-
-static credstore_status put_label(cs_txn *txn, void *arg, credstore_error *err)
-{
-    const labelling *l = arg;
-    const cs_audit_entry entry = cs_op_entry(&l->op, CS_ACTION_LABEL);
-    bool changed = false;
-    credstore_status status = cs_op_check_label(&l->op, txn, err);
-
-    if (status == CREDSTORE_OK)
-        status = cs_alias_set(txn, l->op.tenant, l->label, &changed, err);
-    return status == CREDSTORE_OK && changed ? cs_audit_append(txn, &entry, err) : status;
-}
-
-credstore_status cs_set_label(credstore *store, const cs_kind *kind, const credstore_call *call,
-                              const char *tenant, const char *label, credstore_error *err)
-{
-    /* Any id of its form will do for the middle of the path: the change is the tenant's alone. */
-    const cs_names names = {.tenant = tenant, .parent = "-"};
-    labelling l = {.label = label};
-    cs_work work = {put_label, &l, 0};
-    credstore_status status;
-
-    cs_error_clear(err);
-    status = cs_op_begin(&l.op, store, kind, CS_CHANGE, call, &names, err);
-    if (status == CREDSTORE_OK && label != NULL &&
-        !cs_label_text(label, cs_text_len(label, CS_ID_MAX)))
-        status = cs_fail(err, CREDSTORE_E_INVALID, "label",
-                         "A label is 1..63 of [a-z0-9-], and does not look like an id");
-    l.op.parent = NULL;
-    work.wait_ms = l.op.call.wait_ms;
-    return status == CREDSTORE_OK ? cs_txn_write(store, &work, err) : status;
 }

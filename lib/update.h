@@ -44,10 +44,6 @@ credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstor
 credstore_status cs_restore(credstore *store, const cs_kind *kind, const credstore_call *call,
                             const cs_request *request, void *out, credstore_error *err);
 
-/* Sets or removes (NULL) the label of a tenant that is named in the path. */
-credstore_status cs_set_label(credstore *store, const cs_kind *kind, const credstore_call *call,
-                              const char *tenant, const char *label, credstore_error *err);
-
 /* Leaves a tombstone: the id is never used again. */
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_request *request, credstore_error *err);

@@ -281,7 +281,7 @@ static void each_asker_has_its_own_keys(test_world *w)
     for (size_t i = 0; i < LIFE_COUNT(askers); i++) {
         for (size_t n = 0; n < LIFE_COUNT(tenants); n++) {
             credstore_actor actor = askers[i];
-            credstore_call call = keyed(&actor, "the same");
+            credstore_call call = keyed(&actor, "the-same");
             credstore_secret *secret = NULL;
 
             memcpy(actor.permissions, w->root.permissions, sizeof actor.permissions);
@@ -303,9 +303,9 @@ static void names_are_not_actors(test_world *w)
     char first[CS_TOKEN_MAX + 1], other[CS_TOKEN_MAX + 1];
     credstore_error err;
 
-    w->call = keyed(&w->root, "the same");
+    w->call = keyed(&w->root, "the-same");
     life_ok(issue_service(w, TEST_PARENT, first, &err));
-    w->call = keyed(&service, "the same");
+    w->call = keyed(&service, "the-same");
     life_ok(issue_service(w, TEST_PARENT, other, &err));
     assert_string_not_equal(first, other);
 }
@@ -319,7 +319,7 @@ static void each_verb_and_kind_has_its_own(test_world *w)
     life_key rolled = key;
     credstore_error err;
 
-    w->call = keyed(&w->root, "the same");
+    w->call = keyed(&w->root, "the-same");
     life_ok(credstore_api_key_issue(w->t.store, &w->call, NULL, &patch, &secret, NULL, &err));
     credstore_secret_free(secret);
     life_roll(w, &rolled, 0);
@@ -342,7 +342,7 @@ static void other_verbs_do_not_look(test_world *w)
     test_patch patch;
 
     credstore_free(test_make(&w->t, w->k, &w->root, 1));
-    w->call = keyed(&w->root, "the same");
+    w->call = keyed(&w->root, "the-same");
     for (unsigned n = 2; n < 5; n++) {
         const void *view = NULL;
 

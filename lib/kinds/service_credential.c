@@ -7,6 +7,7 @@
 #include "error.h"
 #include "history.h"
 #include "id.h"
+#include "label.h"
 #include "list.h"
 #include "merge.h"
 #include "text.h"

@@ -27,7 +27,8 @@ enum {
     CS_LMDB_SLOTS = 126,          /* kept read transactions of this process */
     CS_LMDB_OPEN_WAIT_MS = 30000, /* for the guard, while opening */
     CS_LMDB_DRAIN_WAIT_MS = 5000, /* for the process's transactions to end, to map anew */
-    CS_LMDB_KEY_MAX = 511
+    CS_LMDB_KEY_MAX = 511,
+    CS_LMDB_MAP_FLOOR = 1 << 26 /* bytes: the least map that a store is opened with */
 };
 
 struct cs_lmdb;

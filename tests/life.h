@@ -149,7 +149,10 @@ typedef struct life_page {
     const type *page_out = NULL;                                                                   \
     const credstore_status status_of = (call);                                                     \
                                                                                                    \
-    memcpy(out, &page_out, sizeof page_out);                                                       \
+    if (out == NULL)                                                                               \
+        credstore_free(page_out);                                                                  \
+    else                                                                                           \
+        memcpy(out, &page_out, sizeof page_out);                                                   \
     return status_of
 
 static inline credstore_status life_list(credstore *store, const credstore_call *call,

@@ -431,10 +431,11 @@ CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credst
  */
 
 /* Does the work that time asks for, for about budget_ms (0 = all): writes down last-used times,
-   drops receipts that are over, history beyond the newest 100 revisions and of records removed 30
-   days ago, and places of dead readers. There is no thread of ours: call it once a minute, from one
-   process or several. Nothing that is over is accepted before it runs. *more (may be NULL) is 1 if
-   the budget ended first. E_FORBIDDEN: read-only. */
+   drops receipts that are over, the history of records that were removed 30 days ago, and places of
+   dead readers. (History beyond the newest 100 revisions goes with the changes themselves.) There
+   is no thread of ours: call it once a minute, from one process or several. Nothing that is over is
+   accepted before it runs. *more (may be NULL) is 1 if the budget ended first. E_FORBIDDEN: the
+   store is read-only. */
 CREDSTORE_API credstore_status credstore_maintain(credstore *store, uint32_t budget_ms,
                                                   uint32_t *more, credstore_error *err);
 
@@ -519,9 +520,12 @@ enum {
     CREDSTORE_VERB_UPDATE = 3, /* the document's PUT or PATCH */
     CREDSTORE_VERB_LIST = 4,   /* query: after, before, limit (default 20) */
     CREDSTORE_VERB_REMOVE = 5, /* 204 */
-    CREDSTORE_VERB_ROLL = 6,   /* query: grace_s (default 0); shows the new token once */
+    CREDSTORE_VERB_ROLL = 6,   /* query: grace_s (default 0); issued tokens: shows the new one once;
+                                  else the   body sets the secrets to be rolled, and nothing else */
     CREDSTORE_VERB_DEACTIVATE = 7,
-    CREDSTORE_VERB_REACTIVATE = 8
+    CREDSTORE_VERB_REACTIVATE = 8,
+    CREDSTORE_VERB_HISTORY = 9, /* query: before (a revision), limit (default 20) */
+    CREDSTORE_VERB_RESTORE = 10 /* query: revision */
 };
 
 typedef struct credstore_slice {

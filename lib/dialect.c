@@ -280,11 +280,19 @@ char *cs_view_json(const cs_kind *kind, const void *view, const char *token, siz
     return cs_json_writer_finish(writer, len);
 }
 
+uint64_t cs_view_revision(const cs_kind *kind, const void *view)
+{
+    return (uint64_t)number_at(view, kind->view.revision);
+}
+
 /* One item: the view, or the id of what cannot be read with the status's name. */
-static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item *item)
+static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item *item,
+                      bool with_revision)
 {
     cs_json_enter_item(writer);
     if (item->view != NULL) {
+        if (with_revision)
+            cs_json_write_number(writer, "revision", (int64_t)cs_view_revision(kind, item->view));
         show_view(writer, kind, item->view);
     } else {
         cs_json_write_text(writer, "id", item->id);
@@ -293,13 +301,13 @@ static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item
     cs_json_leave(writer);
 }
 
-char *cs_page_json(const cs_kind *kind, const cs_page *page, size_t *len)
+char *cs_page_json(const cs_kind *kind, const cs_page *page, bool with_revision, size_t *len)
 {
     cs_json_writer *writer = cs_json_writer_new();
 
     cs_json_enter_array(writer, "items");
     for (size_t i = 0; i < page->count; i++)
-        show_item(writer, kind, &page->items[i]);
+        show_item(writer, kind, &page->items[i], with_revision);
     cs_json_leave(writer);
     cs_json_enter(writer, "page_info");
     cs_json_write_flag(writer, "has_next_page", page->has_next_page != 0);

@@ -8,6 +8,7 @@
 
 #include "block.h"
 #include "dialect.h"
+#include "history.h"
 #include "list.h"
 #include "error.h"
 #include "sized.h"
@@ -108,7 +109,7 @@ typedef struct visit {
     char tenant[CS_ID_MAX + 2], parent[CS_ID_MAX + 2], id[CS_ID_MAX + 2];
     char request_id[REQUEST_ID_MAX + 2], idempotency_key[CS_ID_MAX + 2];
     credstore_page page;
-    uint32_t grace_s;
+    uint32_t grace_s, revision;
     char after[CURSOR_MAX + 2], before[CURSOR_MAX + 2];
     credstore_secret *token; /* issued, to be shown once */
     credstore_answer *answer;
@@ -285,6 +286,12 @@ static credstore_status take_parameter(visit *v, credstore_slice name, credstore
         return take_expand(v, value, err);
     if (lists && is_text(name, "limit"))
         return take_number(value, &v->page.limit, "limit", err);
+    if (v->request.verb == CREDSTORE_VERB_HISTORY && is_text(name, "limit"))
+        return take_number(value, &v->page.limit, "limit", err);
+    if (v->request.verb == CREDSTORE_VERB_HISTORY && is_text(name, "before"))
+        return take_number(value, &v->revision, "before", err);
+    if (v->request.verb == CREDSTORE_VERB_RESTORE && is_text(name, "revision"))
+        return take_number(value, &v->revision, "revision", err);
     if (v->request.verb == CREDSTORE_VERB_ROLL && is_text(name, "grace_s"))
         return take_number(value, &v->grace_s, "grace_s", err);
     if (lists && is_text(name, "after"))
@@ -312,14 +319,6 @@ static credstore_status take_query(visit *v, credstore_error *err)
 
 /* ---- verbs ---- */
 
-static uint64_t revision_of(const cs_kind *kind, const void *view)
-{
-    uint64_t revision;
-
-    memcpy(&revision, (const uint8_t *)view + kind->view.revision, sizeof revision);
-    return revision;
-}
-
 /* answer NULL: memory was out. */
 static credstore_status set_answer(visit *v, credstore_answer *answer, credstore_error *err)
 {
@@ -346,7 +345,7 @@ static credstore_status render_page(void *arg, const void *page, credstore_error
 {
     visit *v = arg;
     size_t len = 0;
-    char *json = cs_page_json(v->kind, page, &len);
+    char *json = cs_page_json(v->kind, page, v->request.verb == CREDSTORE_VERB_HISTORY, &len);
 
     return set_json(v, 200, 0, json, len, err);
 }
@@ -356,7 +355,7 @@ static credstore_status render_page(void *arg, const void *page, credstore_error
 static credstore_status render(void *arg, const void *view, credstore_error *err)
 {
     visit *v = arg;
-    const uint64_t revision = revision_of(v->kind, view);
+    const uint64_t revision = cs_view_revision(v->kind, view);
     const uint32_t verb = v->request.verb;
     const char *fixed = v->kind->update_body;
     size_t len = 0;
@@ -453,19 +452,82 @@ static credstore_status turn(credstore *store, visit *v, credstore_error *err)
                      off ? CS_ACTION_DEACTIVATE : CS_ACTION_REACTIVATE, NULL, err);
 }
 
-static credstore_status roll(credstore *store, visit *v, credstore_error *err)
+/* A new token, shown once. */
+static credstore_status roll_token(credstore *store, visit *v, credstore_error *err)
 {
     const cs_render to_answer = {render, v};
     const cs_token_wish wish = {.grace_s = v->grace_s, .out = &v->token};
     const cs_request request = {.names = &v->names, .render = &to_answer, .token = &wish};
-    credstore_status status;
+    const credstore_status status = cs_roll(store, v->kind, &v->call, &request, NULL, err);
 
-    if (v->kind->token.digest == 0)
-        return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "verb", "The kind has no such verb");
-    status = cs_roll(store, v->kind, &v->call, &request, NULL, err);
     credstore_secret_free(v->token);
     v->token = NULL;
     return status;
+}
+
+/* The body of a roll sets secrets alone, and at least one. */
+static credstore_status check_secrets_alone(const cs_kind *kind, const cs_body *body,
+                                            credstore_error *err)
+{
+    size_t secrets = 0;
+
+    for (size_t i = 0; i < kind->field_count; i++) {
+        if (body->offset[i] == 0)
+            continue;
+        if (kind->fields[i].type != CS_SECRET)
+            return cs_fail_at(err, CREDSTORE_E_INVALID, kind->fields[i].name, body->offset[i],
+                              "A roll sets secrets alone");
+        secrets++;
+    }
+    if (secrets == 0)
+        return cs_fail(err, CREDSTORE_E_INVALID, NULL, "A roll sets a secret");
+    return CREDSTORE_OK;
+}
+
+static credstore_status roll_secrets(credstore *store, visit *v, credstore_error *err)
+{
+    const cs_render to_answer = {render, v};
+    cs_body body = {0};
+    const cs_request request = {
+        .names = &v->names, .patch = body.patch.bytes, .render = &to_answer, .grace_s = v->grace_s};
+    credstore_status status = cs_body_take(v->kind, v->request.body, false, NULL, &body, err);
+
+    if (status == CREDSTORE_OK)
+        status = check_secrets_alone(v->kind, &body, err);
+    if (status == CREDSTORE_OK) {
+        status = cs_roll(store, v->kind, &v->call, &request, NULL, err);
+        cs_body_place(v->kind, &body, err);
+    }
+    cs_body_free(&body);
+    return status;
+}
+
+static credstore_status roll(credstore *store, visit *v, credstore_error *err)
+{
+    return v->kind->token.digest != 0 ? roll_token(store, v, err) : roll_secrets(store, v, err);
+}
+
+static credstore_status history(credstore *store, visit *v, credstore_error *err)
+{
+    const void *page = NULL;
+    credstore_status status =
+        cs_history(store, v->kind, &v->call, &v->names, v->revision, v->page.limit, &page, err);
+
+    if (status == CREDSTORE_OK)
+        status = render_page(v, page, err);
+    credstore_free(page);
+    return status;
+}
+
+static credstore_status restore(credstore *store, visit *v, credstore_error *err)
+{
+    const cs_render to_answer = {render, v};
+    const cs_request request = {
+        .names = &v->names, .render = &to_answer, .source_revision = v->revision};
+
+    if (v->revision == 0)
+        return cs_fail(err, CREDSTORE_E_INVALID, "revision", "The revision is missing");
+    return cs_restore(store, v->kind, &v->call, &request, NULL, err);
 }
 
 typedef struct verb_row {
@@ -482,6 +544,8 @@ static const verb_row verbs[] = {
     [CREDSTORE_VERB_ROLL] = {CS_CHANGE, roll},
     [CREDSTORE_VERB_DEACTIVATE] = {CS_CHANGE, turn},
     [CREDSTORE_VERB_REACTIVATE] = {CS_CHANGE, turn},
+    [CREDSTORE_VERB_HISTORY] = {CS_READ, history},
+    [CREDSTORE_VERB_RESTORE] = {CS_CHANGE, restore},
 };
 
 /* What the headers say, once the policy has let the actor in. */

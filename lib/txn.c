@@ -10,6 +10,7 @@
 #include "error.h"
 
 enum { LANE = 0, ATTEMPTS = 16, HEAD_LEN = 8 + 8 + CS_CHAIN_LEN + 8 };
+static const int64_t day_ms = INT64_C(86400000);
 
 /* ---- what get and scan hand over ---- */
 
@@ -273,15 +274,19 @@ static credstore_status put_head(cs_txn *txn, credstore_error *err)
     return cs_txn_put_sealed(txn, &key, &head_label, cs_bytes(plain, sizeof plain), err);
 }
 
+/* The time first, and by itself: between two threads' heads the older one must not come last. It goes
+   back only where the clock that ran ahead was given up. */
 static void remember(credstore *store, const cs_head *head)
 {
     uint64_t seen = atomic_load(&store->seen_generation);
+    int64_t time = atomic_load(&store->seen_time);
 
+    while ((time < head->time || time - head->time >= day_ms) &&
+           !atomic_compare_exchange_weak(&store->seen_time, &time, head->time))
+        continue;
     while (seen < head->generation &&
            !atomic_compare_exchange_weak(&store->seen_generation, &seen, head->generation))
         continue;
-    if (seen < head->generation)
-        atomic_store(&store->seen_time, head->time);
 }
 
 /* Loads the head of a write transaction, and lets nothing pass that is older than what this process

@@ -574,6 +574,9 @@ credstore_status cs_update(credstore *store, const cs_kind *kind, const credstor
 credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
                          const cs_request *request, void *out, credstore_error *err)
 {
+    cs_error_clear(err);
+    if (request->grace_s > CS_GRACE_MAX_S)
+        return cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
     return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
 }
 
@@ -594,11 +597,9 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
     if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
         fresh->op != CREDSTORE_SET)
         return cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");
-    if (grace_s > CS_GRACE_MAX_S)
-        return cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
     memcpy(patch.bytes, &size, sizeof size);
     memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
-    return run(store, kind, call, &request, CS_ACTION_ROLL, out, err);
+    return cs_roll(store, kind, call, &request, out, err);
 }
 
 credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -12,17 +12,26 @@
 
 #define FOLDER  "tests/golden"
 #define REQUEST "7d444840-9dc0-11d1-b245-5ffdce74fad2"
+#define ROLLED  "a1f0c3de-52b7-4c1e-9a64-0f2d6b8e7c35"
+#define REMOVED "0uk1HdCJ6hUZKDgcxhpJwUl5ZEI"
+#define LABEL   "acme-labs"
 #define OWN_ID  "550e8400-e29b-41d4-a716-446655440000"
 
-enum { LINE = 64 * 1024, FIRST_CATALOGUE = 3, READER_FILL = 0x17 };
+enum { LINE = 64 * 1024, FIRST_CATALOGUE = 3, READER_FILL = 0x17, GRACE_S = 30 * 86400 };
+
+static const char imported_key[] = "a key that was made elsewhere 0001";
 
 static const struct table {
     const char *name;
     uint8_t first;
 } tables[] = {
-    {"meta", CS_TABLE_META},           {"root", CS_TABLE_ROOT},     {"keyring", CS_TABLE_KEYRING},
-    {"catalogue", CS_TABLE_CATALOGUE}, {"record", CS_TABLE_RECORD}, {"owner", CS_TABLE_OWNER},
-    {"lane", CS_TABLE_LANE},           {"usage", CS_TABLE_USAGE},
+    {"meta", CS_TABLE_META},       {"root", CS_TABLE_ROOT},
+    {"keyring", CS_TABLE_KEYRING}, {"catalogue", CS_TABLE_CATALOGUE},
+    {"record", CS_TABLE_RECORD},   {"owner", CS_TABLE_OWNER},
+    {"lane", CS_TABLE_LANE},       {"receipt", CS_TABLE_RECEIPT},
+    {"purge", CS_TABLE_PURGE},     {"usage", CS_TABLE_USAGE},
+    {"alias", CS_TABLE_ALIAS},     {"fingerprint", CS_TABLE_FINGERPRINT},
+    {"digest", CS_TABLE_DIGEST},   {"token", CS_TABLE_TOKEN},
 };
 
 /* ---- the scenario ---- */
@@ -31,11 +40,20 @@ typedef struct scene {
     fx f;
     credstore *store;
     credstore_error err;
+    credstore_checkpoint early;
 } scene;
 
 static void next_second(scene *s)
 {
     s->f.now += 1000;
+}
+
+static void take_checkpoint(scene *s)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+
+    fx_ok(credstore_audit_verify(s->store, &call, NULL, &s->early, &s->err), &s->err);
 }
 
 static void play_checkbook(scene *s)
@@ -59,6 +77,7 @@ static void play_checkbook(scene *s)
         .is_active = CREDSTORE_FLAG(0)};
 
     fx_ok(credstore_checkbook_create(s->store, &call, &origin, &first, NULL, &s->err), &s->err);
+    take_checkpoint(s);
     next_second(s);
     fx_ok(credstore_checkbook_update(s->store, &call, FX_KSUID, &second, NULL, &s->err), &s->err);
     next_second(s);
@@ -162,6 +181,148 @@ static void play_api_keys(scene *s)
     next_second(s);
 }
 
+/* A key is issued; again, which is no second one. */
+static void issue_key(scene *s, credstore_secret **key, char id[CS_ID_MAX + 1])
+{
+    const char *const permissions[] = {"readApplications"};
+    const credstore_actor actor = fx_admin(s->store);
+    credstore_call call = fx_call(&actor);
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("issued"),
+                                           .permissions = CREDSTORE_STRINGS(permissions, 1),
+                                           .expires_at = CREDSTORE_TIME(INT64_C(1800000000000))};
+    const credstore_api_key *view = NULL;
+
+    call.idempotency_key = "issue-1";
+    fx_ok(credstore_api_key_issue(s->store, &call, "golden", &patch, key, &view, &s->err), &s->err);
+    snprintf(id, CS_ID_MAX + 1, "%s", view->id);
+    credstore_free(view);
+}
+
+static void roll_key(scene *s, const char *id, credstore_secret **key)
+{
+    const credstore_actor actor = fx_admin(s->store);
+    credstore_call call = fx_call(&actor);
+
+    call.idempotency_key = "roll-1";
+    fx_ok(credstore_api_key_roll(s->store, &call, id, GRACE_S, key, NULL, &s->err), &s->err);
+}
+
+static void play_issued_key(scene *s)
+{
+    credstore_secret *first = NULL, *again = NULL, *rolled = NULL;
+    char id[CS_ID_MAX + 1], same[CS_ID_MAX + 1];
+
+    issue_key(s, &first, id);
+    next_second(s);
+    issue_key(s, &again, same);
+    assert_string_equal(id, same);
+    assert_string_equal(credstore_secret_ptr(first), credstore_secret_ptr(again));
+    roll_key(s, id, &rolled);
+    next_second(s);
+    credstore_secret_free(first);
+    credstore_secret_free(again);
+    credstore_secret_free(rolled);
+}
+
+static void play_imported_key(scene *s)
+{
+    const char *const permissions[] = {"readApplications"};
+    const credstore_actor actor = fx_admin(s->store);
+    credstore_call call = fx_call(&actor);
+    uint8_t digest[32];
+    const credstore_api_key_origin origin = {.struct_size = sizeof origin,
+                                             .id = "key-imported",
+                                             .token_sha256 = digest,
+                                             .last_four = "0001"};
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("imported"),
+                                           .permissions = CREDSTORE_STRINGS(permissions, 1)};
+
+    assert_int_equal(
+        fx_crypto_digest(&s->f.crypto, cs_bytes(imported_key, strlen(imported_key)), digest),
+        CREDSTORE_CRYPTO_OK);
+    call.idempotency_key = "import-1"; /* a receipt without a token */
+    fx_ok(credstore_api_key_create(s->store, &call, &origin, &patch, NULL, &s->err), &s->err);
+    next_second(s);
+}
+
+/* One that stays and one that is removed, and the organization gets a label. */
+static void play_issued_credentials(scene *s)
+{
+    const credstore_actor actor =
+        fx_actor(CREDSTORE_ACTOR_USER, CREDSTORE_ROLE_ADMIN, "grace", "acme");
+    const credstore_call call = fx_call(&actor);
+    const char *const names[] = {"issued", "issued and removed"};
+    const credstore_service_credential *view = NULL;
+    credstore_secret *secret = NULL;
+
+    for (size_t i = 0; i < FX_COUNT(names); i++) {
+        const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
+                                                          .name = CREDSTORE_TEXT(names[i])};
+
+        credstore_free(view);
+        fx_ok(credstore_service_credential_issue(s->store, &call, "acme", "account", NULL, &patch,
+                                                 &secret, &view, &s->err),
+              &s->err);
+        credstore_secret_free(secret);
+        next_second(s);
+    }
+    fx_ok(
+        credstore_service_credential_remove(s->store, &call, "acme", "account", view->id, &s->err),
+        &s->err);
+    credstore_free(view);
+    next_second(s);
+    fx_ok(credstore_organization_label(s->store, &call, "acme", LABEL, &s->err), &s->err);
+    next_second(s);
+}
+
+/* The first secret's part goes into history, the second's stays beside the third's. */
+static void play_rolled_stripe(scene *s)
+{
+    const credstore_actor actor =
+        fx_actor(CREDSTORE_ACTOR_USER, CREDSTORE_ROLE_ADMIN, "grace", "acme");
+    const credstore_call call = fx_call(&actor);
+    const credstore_stripe_origin origin = {.struct_size = sizeof origin, .id = REQUEST};
+    const credstore_stripe_patch patch = {.struct_size = sizeof patch,
+                                          .live_webhook_secret =
+                                              CREDSTORE_SECRET("whsec_1_4242", CREDSTORE_NTS)};
+    const credstore_secret_text fresh[] = {CREDSTORE_SECRET("whsec_2_4242", CREDSTORE_NTS),
+                                           CREDSTORE_SECRET("whsec_3_4242", CREDSTORE_NTS)};
+
+    fx_ok(credstore_stripe_create(s->store, &call, ROLLED, &origin, &patch, NULL, &s->err),
+          &s->err);
+    next_second(s);
+    for (size_t i = 0; i < FX_COUNT(fresh); i++) {
+        fx_ok(credstore_stripe_roll(s->store, &call, ROLLED, CREDSTORE_STRIPE_LIVE_WEBHOOK_SECRET,
+                                    &fresh[i], GRACE_S, NULL, &s->err),
+              &s->err);
+        next_second(s);
+    }
+}
+
+static void play_removed_checkbook(scene *s)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+
+    fx_create_checkbook(s->store, REMOVED, "checkbook-removed");
+    next_second(s);
+    fx_ok(credstore_checkbook_remove(s->store, &call, REMOVED, &s->err), &s->err);
+    next_second(s);
+}
+
+static void play_prune(scene *s)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    uint32_t more = 1;
+
+    fx_ok(credstore_audit_prune(s->store, &call, &s->early, &more, &s->err), &s->err);
+    assert_int_equal(more, 0);
+    next_second(s);
+}
+
 /* Ends with the store open. */
 static void play(scene *s)
 {
@@ -177,6 +338,12 @@ static void play(scene *s)
     play_stripe(s);
     play_service_credentials(s);
     play_api_keys(s);
+    play_issued_key(s);
+    play_imported_key(s);
+    play_issued_credentials(s);
+    play_rolled_stripe(s);
+    play_removed_checkbook(s);
+    play_prune(s);
     credstore_close(s->store);
     s->f.options.catalogue_count = FX_COUNT(fx_catalogue); /* grows */
     s->store = fx_open(&s->f);
@@ -466,6 +633,133 @@ static void test_reads_api_key(void **state)
     credstore_free(view);
 }
 
+/* A receipt gives the token again; old and new, and the one from elsewhere, tell who it is. */
+static void test_reads_tokens(void **state)
+{
+    scene *s = *state;
+    credstore_secret *key[2] = {NULL, NULL};
+    char id[CS_ID_MAX + 1];
+    credstore_actor actor = {0};
+
+    issue_key(s, &key[0], id);
+    roll_key(s, id, &key[1]);
+    assert_memory_equal(credstore_secret_ptr(key[0]), "golden_", 7);
+    assert_string_not_equal(credstore_secret_ptr(key[0]), credstore_secret_ptr(key[1]));
+    for (size_t i = 0; i < FX_COUNT(key); i++) {
+        fx_ok(credstore_api_key_verify(s->store, credstore_secret_ptr(key[i]), CREDSTORE_NTS,
+                                       &actor, &s->err),
+              &s->err);
+        assert_string_equal(actor.id, id);
+        assert_string_equal(actor.tenant, "acme");
+    }
+    fx_ok(credstore_api_key_verify(s->store, imported_key, CREDSTORE_NTS, &actor, &s->err),
+          &s->err);
+    assert_string_equal(actor.id, "key-imported");
+    s->f.now += INT64_C(1000) * GRACE_S;
+    fx_fails(credstore_api_key_verify(s->store, credstore_secret_ptr(key[0]), CREDSTORE_NTS, &actor,
+                                      &s->err),
+             CREDSTORE_E_UNAUTHENTICATED, &s->err);
+    credstore_secret_free(key[0]);
+    credstore_secret_free(key[1]);
+}
+
+static void test_reads_label(void **state)
+{
+    scene *s = *state;
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    const credstore_service_credential *view = NULL;
+
+    fx_ok(credstore_service_credential_get(s->store, &call, LABEL, "account", "credential-1", &view,
+                                           &s->err),
+          &s->err);
+    assert_string_equal(view->organization_id, "acme");
+    credstore_free(view);
+}
+
+static void test_reads_leaks(void **state)
+{
+    static const struct {
+        const char *text, *id;
+        uint32_t kind, state;
+    } rows[] = {
+        {"checkbook-secret-2", FX_KSUID, CREDSTORE_KIND_CHECKBOOK, CREDSTORE_LEAK_CURRENT},
+        {"checkbook-secret-1", FX_KSUID, CREDSTORE_KIND_CHECKBOOK, CREDSTORE_LEAK_PAST},
+        {"checkbook-removed", REMOVED, CREDSTORE_KIND_CHECKBOOK, CREDSTORE_LEAK_REMOVED},
+        {"whsec_1_4242", ROLLED, CREDSTORE_KIND_STRIPE, CREDSTORE_LEAK_PAST},
+        {"whsec_2_4242", ROLLED, CREDSTORE_KIND_STRIPE, CREDSTORE_LEAK_GRACE},
+        {"whsec_3_4242", ROLLED, CREDSTORE_KIND_STRIPE, CREDSTORE_LEAK_CURRENT},
+        {imported_key, "key-imported", CREDSTORE_KIND_API_KEY, CREDSTORE_LEAK_CURRENT},
+    };
+    scene *s = *state;
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+
+    for (size_t i = 0; i < FX_COUNT(rows); i++) {
+        const credstore_leaks *found = NULL;
+
+        fx_ok(credstore_leak_find(s->store, &call, rows[i].text, CREDSTORE_NTS, &found, &s->err),
+              &s->err);
+        assert_int_equal(found->count, 1);
+        assert_int_equal(found->items[0]->kind, rows[i].kind);
+        assert_int_equal(found->items[0]->state, rows[i].state);
+        assert_string_equal(found->items[0]->id, rows[i].id);
+        credstore_free(found);
+    }
+}
+
+static size_t count_table(credstore *store, uint8_t first)
+{
+    fx_pairs all;
+    size_t count = 0;
+
+    fx_dump(store, &all);
+    for (size_t i = 0; i < all.count; i++)
+        count += all.pair[i].key.ptr[0] == first;
+    fx_pairs_free(&all);
+    return count;
+}
+
+/* What is removed stays so, and when its retention is over maintenance finds it. */
+static void test_reads_removed(void **state)
+{
+    scene *s = *state;
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    const credstore_checkbook_origin origin = {.struct_size = sizeof origin, .id = REMOVED};
+    const credstore_checkbook_patch patch = {.struct_size = sizeof patch,
+                                             .publishable_key = CREDSTORE_TEXT("again"),
+                                             .secret_key = CREDSTORE_SECRET("again", CREDSTORE_NTS),
+                                             .base_url =
+                                                 CREDSTORE_TEXT("https://sandbox.checkbook.io")};
+    const size_t before = count_table(s->store, CS_TABLE_RECORD);
+
+    fx_get_fails(s->store, REMOVED, CREDSTORE_E_NOT_FOUND);
+    fx_fails(credstore_checkbook_create(s->store, &call, &origin, &patch, NULL, &s->err),
+             CREDSTORE_E_EXISTS, &s->err);
+    assert_int_equal(count_table(s->store, CS_TABLE_PURGE), 2);
+    s->f.now += 31 * FX_DAY;
+    fx_ok(credstore_maintain(s->store, 0, NULL, &s->err), &s->err);
+    assert_int_equal(count_table(s->store, CS_TABLE_PURGE), 0);
+    assert_int_equal(count_table(s->store, CS_TABLE_RECEIPT), 0);
+    assert_int_equal(count_table(s->store, CS_TABLE_RECORD), before - 2);
+}
+
+static void test_reads_audit(void **state)
+{
+    scene *s = *state;
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    const credstore_audit_page *page = NULL;
+
+    fx_ok(credstore_audit_verify(s->store, &call, NULL, NULL, &s->err), &s->err);
+    fx_ok(credstore_audit_read(s->store, &call, 0, 1, 0, &page, &s->err), &s->err);
+    assert_int_equal(page->count, 1);
+    assert_int_equal(page->items[0]->seq, 4); /* after the store, its catalogue, a checkbook */
+    assert_int_equal(page->items[0]->action, CREDSTORE_ACTION_UPDATE);
+    credstore_free(page);
+}
+
 /* And goes on from there: what it adds is read beside what was. */
 static void test_goes_on(void **state)
 {
@@ -508,6 +802,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reads_stripe, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_service_credential, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_api_key, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_tokens, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_label, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_leaks, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_removed, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_audit, begin, end),
         cmocka_unit_test_setup_teardown(test_goes_on, begin, end),
         cmocka_unit_test_setup_teardown(test_reader_slot, begin, end),
     };

@@ -535,13 +535,14 @@ typedef struct credstore_slice {
 
 typedef struct credstore_request {
     uint32_t struct_size, kind, verb, flags; /* kind: CREDSTORE_KIND_x; flags: 0 */
-    const credstore_actor *actor;            /* NULL: 401 */
+    const credstore_actor *actor;            /* NULL: `presented` is verified first */
     credstore_slice tenant;                  /* account or organization; absent = the actor's */
     credstore_slice parent;                  /* what the record lies under (service account) */
     credstore_slice id;    /* the last id of the path, percent-decoded by the host */
     credstore_slice query; /* after the '?', as received */
     credstore_slice body;  /* at most 64 KiB, else 413 */
     credstore_slice if_match, if_none_match, request_id, idempotency_key;
+    credstore_slice presented; /* an API key or client secret, without "Bearer "; absent too: 401 */
 } credstore_request;
 
 typedef struct credstore_answer {

@@ -14,6 +14,7 @@
 #include "sized.h"
 #include "text.h"
 #include "update.h"
+#include "verify.h"
 
 enum { REQUEST_ID_MAX = 128, ETAG_MAX = 24, CURSOR_MAX = 400, DIGITS_MAX = 9 };
 
@@ -34,6 +35,7 @@ static const uint16_t request_starts[] = {
     offsetof(credstore_request, if_none_match),
     offsetof(credstore_request, request_id),
     offsetof(credstore_request, idempotency_key),
+    offsetof(credstore_request, presented),
 };
 
 /* ---- answers ---- */
@@ -105,6 +107,7 @@ typedef struct visit {
     const cs_kind *kind;
     credstore_request request;
     credstore_call call;
+    credstore_actor presenter; /* whom the presented token speaks for */
     cs_names names;
     char tenant[CS_ID_MAX + 2], parent[CS_ID_MAX + 2], id[CS_ID_MAX + 2];
     char request_id[REQUEST_ID_MAX + 2], idempotency_key[CS_ID_MAX + 2];
@@ -134,9 +137,10 @@ static const char *text_of(credstore_slice slice, char *out, size_t max)
 /* Without a pointer there is nothing, whatever the length says. */
 static void drop_lengths(credstore_request *r)
 {
-    credstore_slice *const slices[] = {&r->tenant,        &r->parent,     &r->id,
-                                       &r->query,         &r->body,       &r->if_match,
-                                       &r->if_none_match, &r->request_id, &r->idempotency_key};
+    credstore_slice *const slices[] = {&r->tenant,         &r->parent,        &r->id,
+                                       &r->query,          &r->body,          &r->if_match,
+                                       &r->presented,      &r->if_none_match, &r->request_id,
+                                       &r->idempotency_key};
 
     for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
         if (slices[i]->ptr == NULL)
@@ -560,6 +564,25 @@ static credstore_status begin(credstore *store, visit *v, credstore_error *err)
     return status == CREDSTORE_OK ? take_query(v, err) : status;
 }
 
+/* Without an actor: who presents this token? Each kind that issues tokens is asked until one knows
+ * it. */
+static credstore_status authenticate(credstore *store, visit *v, credstore_error *err)
+{
+    const credstore_slice token = trimmed(v->request.presented);
+    credstore_status status = CREDSTORE_E_UNAUTHENTICATED;
+
+    v->call.actor = v->request.actor;
+    if (v->request.actor != NULL || token.ptr == NULL)
+        return CREDSTORE_OK; /* an absent actor is refused where actors are */
+    for (size_t i = 0; i < cs_kind_count && status == CREDSTORE_E_UNAUTHENTICATED; i++) {
+        cs_error_clear(err);
+        if (cs_kinds[i]->token.digest != 0)
+            status = cs_verify(store, cs_kinds[i], token.ptr, token.len, &v->presenter, err);
+    }
+    v->call.actor = &v->presenter;
+    return status;
+}
+
 static credstore_status answer(credstore *store, const credstore_request *request, visit *v,
                                credstore_error *err)
 {
@@ -578,14 +601,15 @@ static credstore_status answer(credstore *store, const credstore_request *reques
     if (v->request.flags != 0)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "flags", "The request has an unknown flag");
     v->call.struct_size = sizeof v->call;
-    v->call.actor = v->request.actor;
     v->call.request_id = text_of(v->request.request_id, v->request_id, REQUEST_ID_MAX);
     v->call.idempotency_key = text_of(v->request.idempotency_key, v->idempotency_key, CS_ID_MAX);
     v->names.id = text_of(v->request.id, v->id, CS_ID_MAX);
     v->names.parent = text_of(v->request.parent, v->parent, CS_ID_MAX);
     v->names.tenant = text_of(v->request.tenant, v->tenant, CS_ID_MAX);
     v->call.tenant = v->names.tenant;
-    status = begin(store, v, err);
+    status = authenticate(store, v, err);
+    if (status == CREDSTORE_OK)
+        status = begin(store, v, err);
     if (status != CREDSTORE_OK)
         return status;
     return verbs[v->request.verb].run(store, v, err);

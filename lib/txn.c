@@ -274,8 +274,8 @@ static credstore_status put_head(cs_txn *txn, credstore_error *err)
     return cs_txn_put_sealed(txn, &key, &head_label, cs_bytes(plain, sizeof plain), err);
 }
 
-/* The time first, and by itself: between two threads' heads the older one must not come last. It goes
-   back only where the clock that ran ahead was given up. */
+/* The time first, and by itself: between two threads' heads the older one must not come last. It
+   goes back only where the clock that ran ahead was given up. */
 static void remember(credstore *store, const cs_head *head)
 {
     uint64_t seen = atomic_load(&store->seen_generation);

@@ -423,7 +423,7 @@ static void a_day_and_no_longer(test_world *w)
 static void at_any_hour(test_world *w)
 {
     const int64_t hour = 3600000, midnight = TEST_NOW - TEST_NOW % LIFE_DAY + LIFE_DAY;
-    char first[CS_TOKEN_MAX + 1], again[CS_TOKEN_MAX + 1], key[16];
+    char first[CS_TOKEN_MAX + 1], again[CS_TOKEN_MAX + 1], key[32];
     credstore_error err;
 
     for (int i = 0; i < 24; i += 3) {
@@ -442,7 +442,7 @@ static void at_any_hour(test_world *w)
 /* What is over goes with later receipts, and with maintenance. */
 static void receipts_go(test_world *w)
 {
-    char token[CS_TOKEN_MAX + 1], key[16];
+    char token[CS_TOKEN_MAX + 1], key[32];
     credstore_error err;
 
     for (int i = 0; i < 9; i++) {

@@ -575,9 +575,10 @@ static credstore_status authenticate(credstore *store, visit *v, credstore_error
     if (v->request.actor != NULL || token.ptr == NULL)
         return CREDSTORE_OK; /* an absent actor is refused where actors are */
     for (size_t i = 0; i < cs_kind_count && status == CREDSTORE_E_UNAUTHENTICATED; i++) {
+        if (cs_kinds[i]->token.digest == 0)
+            continue;
         cs_error_clear(err);
-        if (cs_kinds[i]->token.digest != 0)
-            status = cs_verify(store, cs_kinds[i], token.ptr, token.len, &v->presenter, err);
+        status = cs_verify(store, cs_kinds[i], token.ptr, token.len, &v->presenter, err);
     }
     v->call.actor = &v->presenter;
     return status;

@@ -173,6 +173,8 @@ MORE_stale_test := $(WORK)
 # scan_test looks at what a process leaves in memory.
 NOT_asan_scan_test := the sanitizer keeps freed memory as it was
 NOT_tsan_scan_test := the shadow memory is too large to be looked through
+NOT_tsan_alloc_test := it has one thread
+NOT_tsan_flip_test := it has one thread
 NOT_valgrind_scan_test := valgrind keeps freed memory as it was
 # A program that defines __wrap_f is linked with --wrap=f.
 wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oh '__wrap_[A-Za-z][A-Za-z0-9_]*' $(1))))

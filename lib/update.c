@@ -383,7 +383,7 @@ static credstore_status load_source(change *c, cs_txn *txn, credstore_error *err
     if (c->action != CS_ACTION_RESTORE)
         return CREDSTORE_OK;
     status = cs_load(txn, c->op.kind, &c->op.at, c->source_revision, &c->source, err);
-    if (status == CREDSTORE_OK && !c->source.found)
+    if (status == CREDSTORE_OK && (!c->source.found || c->source_revision == 0)) /* 0: now */
         return cs_fail(err, CREDSTORE_E_NOT_FOUND, "revision", "There is no such revision");
     return status;
 }
@@ -536,6 +536,10 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
         cs_hand_over(out, NULL);
     if (request->token != NULL && request->token->out != NULL)
         *request->token->out = NULL;
+    status = cs_store_usable(store,
+                             err); /* before any allocation: a forked child's heap may be locked */
+    if (status != CREDSTORE_OK)
+        return status;
     c = cs_alloc(1, sizeof *c); /* some 10 KB: too much for a small thread's stack */
     if (c == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");

@@ -44,6 +44,7 @@ static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_a
 {
     const cs_record *record = &loaded->record;
     const cs_value *permissions = &record->values[cs_field_index(kind, kind->permissions_field)];
+    const uint8_t *bits;
 
     memset(actor, 0, sizeof *actor);
     actor->struct_size = sizeof *actor;
@@ -55,9 +56,9 @@ static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_a
         actor->expires_at = record->values[cs_field_index(kind, kind->expires_field)].number;
     if (kind->permissions_field == 0 || !permissions->present)
         return;
-    for (unsigned n = 0; n < CS_CATALOGUE_MAX; n++)
-        if (cs_bit_get(permissions->bytes.ptr, n))
-            actor->permissions[n / 64] |= UINT64_C(1) << (n % 64);
+    bits = permissions->bytes.ptr;
+    for (size_t i = 0; i < CS_PERMISSION_BYTES; i++)
+        actor->permissions[i / 8] |= (uint64_t)bits[i] << 8 * (i % 8);
 }
 
 /* The token matched: is the record in a state to speak for anyone? */

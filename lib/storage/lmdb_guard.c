@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { POLL_MIN_US = 100, POLL_MAX_US = 4000, SCAN_MAX = 65536 };
+enum { POLL_MIN_US = 100, POLL_MAX_US = 4000, SCAN_MAX = 65536, QUEUE_BYTE = 1 };
 
 static const int64_t wait_max_ms = INT64_C(365) * 24 * 3600 * 1000;
 
@@ -146,27 +146,64 @@ static int flock_retry(int fd, int operation)
     return rc;
 }
 
-/* There is no timed flock: polls, with naps that grow to a few milliseconds. */
-static int flock_within(int fd, int64_t wait_ms)
+static int record_lock(int fd, int command, short type, off_t byte)
 {
-    const int64_t end = cs_lmdb_now_ms() + (wait_ms > wait_max_ms ? wait_max_ms : wait_ms);
+    struct flock lock;
+    int rc;
+
+    memset(&lock, 0, sizeof lock); /* l_pid must be 0 */
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = byte;
+    lock.l_len = 1;
+    do
+        rc = fcntl(fd, command, &lock) == 0 ? 0 : errno;
+    while (rc == EINTR);
+    return rc == EACCES ? EAGAIN : rc;
+}
+
+/* There is no timed lock: tries, with naps that grow to `most`, until it is there or the time is
+ * over. */
+static int lock_within(int (*try_lock)(int fd), int fd, int64_t end, int64_t most)
+{
     int64_t nap = POLL_MIN_US;
     int rc;
 
-    while ((rc = flock_retry(fd, LOCK_EX | LOCK_NB)) == EWOULDBLOCK) {
+    while ((rc = try_lock(fd)) == EAGAIN) {
         if (cs_lmdb_now_ms() >= end)
             return ETIMEDOUT;
         sleep_us(nap);
-        nap = nap * 2 > POLL_MAX_US ? POLL_MAX_US : nap * 2;
+        nap = nap * 2 > most ? most : nap * 2;
     }
     return rc;
 }
 
+static int try_guard(int fd)
+{
+    const int rc = flock_retry(fd, LOCK_EX | LOCK_NB);
+
+    return rc == EWOULDBLOCK ? EAGAIN : rc;
+}
+
+/* A lock of the open file description on a byte of the same file: next in line. */
+static int try_queue(int fd)
+{
+    return record_lock(fd, F_OFD_SETLK, F_WRLCK, QUEUE_BYTE);
+}
+
+/* Who is next in line keeps the line until the guard is his: so a process that writes without a
+   pause cannot take the guard again before one that waits has had it. */
 int cs_lmdb_guard_take(int fd, int64_t wait_ms)
 {
-    const int rc = wait_ms < 0 ? flock_retry(fd, LOCK_EX) : flock_within(fd, wait_ms);
+    const int64_t most = wait_ms < 0 || wait_ms > wait_max_ms ? wait_max_ms : wait_ms;
+    const int64_t end = cs_lmdb_now_ms() + most;
     struct stat st;
+    int rc = lock_within(try_queue, fd, end, POLL_MAX_US);
 
+    if (rc != 0)
+        return rc;
+    rc = lock_within(try_guard, fd, end, POLL_MIN_US);
+    record_lock(fd, F_OFD_SETLK, F_UNLCK, QUEUE_BYTE);
     if (rc != 0)
         return rc;
     if (fstat(fd, &st) == 0 && st.st_nlink > 0)
@@ -194,22 +231,6 @@ int cs_lmdb_presence_share(int fd)
 }
 
 /* ---- lock.mdb ---- */
-
-static int record_lock(int fd, int command, short type, off_t byte)
-{
-    struct flock lock;
-    int rc;
-
-    memset(&lock, 0, sizeof lock); /* l_pid must be 0 */
-    lock.l_type = type;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = byte;
-    lock.l_len = 1;
-    do
-        rc = fcntl(fd, command, &lock) == 0 ? 0 : errno;
-    while (rc == EINTR);
-    return rc == EACCES ? EAGAIN : rc;
-}
 
 int cs_lmdb_hold_env(int fd)
 {

@@ -292,7 +292,7 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
     const cs_buf *const values[] = {&f->meta, &f->sealed_meta, &f->slot, &f->ring_body,
                                     &f->ring_secret};
     enum { VALUES = sizeof values / sizeof *values };
-    cs_key keys[VALUES];
+    cs_key keys[VALUES], catalogue;
     bool there = false;
     credstore_bytes value;
     credstore_status status;
@@ -312,6 +312,9 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
     }
     for (size_t i = 0; i < VALUES && status == CREDSTORE_OK; i++)
         status = cs_txn_put(txn, &keys[i], values[i], err);
+    cs_key_catalogue(&catalogue);
+    if (status == CREDSTORE_OK) /* empty, but there: its loss must be seen */
+        status = cs_txn_put_sealed(txn, &catalogue, &catalogue_label, cs_bytes(NULL, 0), err);
     return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;
 }
 
@@ -374,6 +377,9 @@ static credstore_status number(cs_txn *txn, numbering *n, credstore_error *err)
     cs_buf_free(&n->grown);
     cs_key_catalogue(&key);
     status = cs_txn_get_sealed(txn, &key, &catalogue_label, &n->known, &found_any, err);
+    if (status == CREDSTORE_OK &&
+        !found_any) /* numbers given out anew would mean other permissions */
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its catalogue");
     if (status != CREDSTORE_OK)
         return status;
     return cs_catalogue_number(&txn->store->catalogue, cs_bytes(n->known.ptr, n->known.len),

@@ -102,7 +102,9 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
 void cs_loaded_free(cs_loaded *loaded)
 {
     cs_buf_free(&loaded->plain);
-    memset(loaded, 0, sizeof *loaded);
+    loaded->found = false;
+    loaded->removed = false;
+    loaded->is_history = false;
 }
 
 /* Looks for a part in the record's values from some revision on: each replaced part went into the

@@ -80,6 +80,8 @@ static credstore_status write_marks(credstore *store, size_t *next, bool *more,
     *more = m->count == MARKS_BATCH;
     if (m->count > 0)
         status = cs_txn_write(store, &work, err);
+    for (size_t i = 0; i < m->count && status != CREDSTORE_OK; i++)
+        cs_mark_return(store, &m->marks[i]);
     cs_free(m);
     return status;
 }

@@ -90,3 +90,21 @@ bool cs_mark_take(credstore *store, size_t *next, cs_mark *out)
     }
     return false;
 }
+
+void cs_mark_return(credstore *store, const cs_mark *mark)
+{
+    cs_locator at = {.kind = mark->kind, .id = cs_bytes_of(mark->id)};
+    size_t place;
+
+    memcpy(at.scope, mark->scope, CS_SCOPE_LEN);
+    place = place_of(&at);
+    for (size_t i = 0; i < TRIES; i++) {
+        cs_mark *here = &store->marks[(place + i) % CS_MARKS];
+
+        if (!claim(here))
+            continue;
+        if (is_of(here, &at))
+            here->written = 0;
+        release(here);
+    }
+}

@@ -14,4 +14,7 @@ void cs_mark_used(credstore *store, const cs_locator *at, int64_t now);
  * left. */
 bool cs_mark_take(credstore *store, size_t *next, cs_mark *out);
 
+/* Gives one back that could not be written down. */
+void cs_mark_return(credstore *store, const cs_mark *mark);
+
 #endif

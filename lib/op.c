@@ -70,17 +70,6 @@ static credstore_status check_request_id(const cs_op *op, credstore_error *err)
     return CREDSTORE_OK;
 }
 
-static credstore_status check_idempotency_key(const cs_op *op, credstore_error *err)
-{
-    const char *text = op->call.idempotency_key;
-    const size_t len = text == NULL ? 0 : cs_text_len(text, CS_ID_MAX);
-
-    if (text == NULL || (len <= CS_ID_MAX && cs_visible_ascii(text, len)))
-        return CREDSTORE_OK;
-    return cs_fail(err, CREDSTORE_E_INVALID, "Idempotency-Key",
-                   "The key is not 1..255 visible ASCII characters");
-}
-
 static credstore_status check_path(const cs_op *op, credstore_error *err)
 {
     const cs_kind *kind = op->kind;
@@ -273,8 +262,6 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
         status = cs_op_set_id(op, names->id, err);
     if (status == CREDSTORE_OK)
         status = check_request_id(op, err);
-    if (status == CREDSTORE_OK)
-        status = check_idempotency_key(op, err);
     return status == CREDSTORE_OK ? set_scope(op, err) : status;
 }
 

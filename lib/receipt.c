@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "text.h"
 
 enum { FIELD_TOKEN = 1, REST_LEN = 4 + 1 + 3 * 8 };
 /* request, revision, made at, kind, scope; the id follows */
@@ -68,6 +69,16 @@ static void put_rest(const cs_op *op, const cs_inputs *inputs, bool token, uint3
     cs_put_u64(out + 21, (uint64_t)cs_origin_time(inputs, at->last_used_at));
 }
 
+static credstore_status check_key(const char *key, credstore_error *err)
+{
+    const size_t len = cs_text_len(key, CS_ID_MAX);
+
+    if (len <= CS_ID_MAX && cs_visible_ascii(key, len))
+        return CREDSTORE_OK;
+    return cs_fail(err, CREDSTORE_E_INVALID, "Idempotency-Key",
+                   "The key is not 1..255 visible ASCII characters");
+}
+
 credstore_status cs_receipt_name(const cs_op *op, uint8_t action, const cs_inputs *inputs,
                                  bool token, const char *prefix, uint32_t grace_s, cs_receipt *out,
                                  credstore_error *err)
@@ -87,7 +98,9 @@ credstore_status cs_receipt_name(const cs_op *op, uint8_t action, const cs_input
     if (!out->wanted)
         return CREDSTORE_OK;
     put_rest(op, inputs, token, grace_s, rest);
-    status = mac(op->store, name, sizeof name / sizeof *name, out->name, err);
+    status = check_key(op->call.idempotency_key, err);
+    if (status == CREDSTORE_OK)
+        status = mac(op->store, name, sizeof name / sizeof *name, out->name, err);
     if (status == CREDSTORE_OK)
         status = mac(op->store, request, sizeof request / sizeof *request, out->request, err);
     return status == CREDSTORE_OK ? fold(op, inputs, out->request, err) : status;

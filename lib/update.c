@@ -143,8 +143,11 @@ static credstore_status check_actor(change *c, cs_txn *txn, credstore_error *err
         goto cleanup;
     expires = &own.record.values[cs_field_index(kind, kind->expires_field)];
     permissions = &own.record.values[cs_field_index(kind, kind->permissions_field)];
-    if (!own.found || !cs_bytes_equal(own.record.owner, cs_bytes_of(c->actor.tenant)))
+    if (!(own.found || own.removed) ||
+        !cs_bytes_equal(own.record.owner, cs_bytes_of(c->actor.tenant)))
         status = cs_fail(err, CREDSTORE_E_UNAUTHENTICATED, "actor", "The store has no such key");
+    else if (own.removed)
+        status = cs_fail(err, CREDSTORE_E_REVOKED, "actor", "The actor's key was withdrawn");
     else if (expires->present && expires->number <= txn->now)
         status = cs_fail(err, CREDSTORE_E_EXPIRED, "actor", "The actor's key has expired");
     for (unsigned n = 0; n < CS_CATALOGUE_MAX && status == CREDSTORE_OK; n++)
@@ -598,6 +601,8 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
     const cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
 
     cs_error_clear(err);
+    if (out != NULL)
+        cs_hand_over(out, NULL);
     if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
         fresh->op != CREDSTORE_SET)
         return cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");

@@ -247,31 +247,42 @@ static void play_imported_key(scene *s)
     next_second(s);
 }
 
+static void issue_credential(scene *s, const char *name, credstore_secret **secret,
+                             char id[CS_ID_MAX + 1])
+{
+    const credstore_actor actor =
+        fx_actor(CREDSTORE_ACTOR_USER, CREDSTORE_ROLE_ADMIN, "grace", "acme");
+    credstore_call call = fx_call(&actor);
+    const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
+                                                      .name = CREDSTORE_TEXT(name)};
+    const credstore_service_credential *view = NULL;
+
+    call.idempotency_key = name;
+    fx_ok(credstore_service_credential_issue(s->store, &call, "acme", "account", NULL, &patch,
+                                             secret, &view, &s->err),
+          &s->err);
+    snprintf(id, CS_ID_MAX + 1, "%s", view->id);
+    credstore_free(view);
+}
+
 /* One that stays and one that is removed, and the organization gets a label. */
 static void play_issued_credentials(scene *s)
 {
     const credstore_actor actor =
         fx_actor(CREDSTORE_ACTOR_USER, CREDSTORE_ROLE_ADMIN, "grace", "acme");
     const credstore_call call = fx_call(&actor);
-    const char *const names[] = {"issued", "issued and removed"};
-    const credstore_service_credential *view = NULL;
-    credstore_secret *secret = NULL;
+    const char *const names[] = {"issued", "withdrawn"};
+    char id[CS_ID_MAX + 1];
 
     for (size_t i = 0; i < FX_COUNT(names); i++) {
-        const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
-                                                          .name = CREDSTORE_TEXT(names[i])};
+        credstore_secret *secret = NULL;
 
-        credstore_free(view);
-        fx_ok(credstore_service_credential_issue(s->store, &call, "acme", "account", NULL, &patch,
-                                                 &secret, &view, &s->err),
-              &s->err);
+        issue_credential(s, names[i], &secret, id);
         credstore_secret_free(secret);
         next_second(s);
     }
-    fx_ok(
-        credstore_service_credential_remove(s->store, &call, "acme", "account", view->id, &s->err),
-        &s->err);
-    credstore_free(view);
+    fx_ok(credstore_service_credential_remove(s->store, &call, "acme", "account", id, &s->err),
+          &s->err);
     next_second(s);
     fx_ok(credstore_organization_label(s->store, &call, "acme", LABEL, &s->err), &s->err);
     next_second(s);
@@ -663,6 +674,23 @@ static void test_reads_tokens(void **state)
     credstore_secret_free(key[1]);
 }
 
+static void test_reads_issued_credential(void **state)
+{
+    scene *s = *state;
+    credstore_secret *secret = NULL;
+    char id[CS_ID_MAX + 1];
+    credstore_actor actor = {0};
+
+    issue_credential(s, "issued", &secret, id);
+    fx_ok(credstore_service_credential_verify(s->store, credstore_secret_ptr(secret), CREDSTORE_NTS,
+                                              &actor, &s->err),
+          &s->err);
+    assert_int_equal(actor.type, CREDSTORE_ACTOR_SERVICE);
+    assert_string_equal(actor.id, id);
+    assert_string_equal(actor.tenant, "acme");
+    credstore_secret_free(secret);
+}
+
 static void test_reads_label(void **state)
 {
     scene *s = *state;
@@ -803,6 +831,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reads_service_credential, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_api_key, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_tokens, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_issued_credential, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_label, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_leaks, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_removed, begin, end),

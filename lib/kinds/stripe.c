@@ -202,12 +202,17 @@ static void settle_mode(cs_settle *s, const mode_row *mode)
         cs_settle_number(s, mode->configured_at, any, any ? s->now : 0);
 }
 
+/* A restore sets the values that the earlier revision had. */
 static bool sets_a_value(const cs_settle *s)
 {
-    for (size_t i = 0; i < s->kind->field_count; i++)
-        if (s->inputs->field[i].op == CREDSTORE_SET)
+    for (size_t i = 0; i < s->kind->field_count; i++) {
+        const bool in_patch = (s->kind->fields[i].flags & (CS_INTERNAL | CS_FROM_ORIGIN)) == 0;
+
+        if (s->source == NULL ? s->inputs->field[i].op == CREDSTORE_SET
+                              : in_patch && s->source->record.values[i].present)
             return true;
-    return s->source != NULL && s->changed != 0;
+    }
+    return false;
 }
 
 static bool switches(const cs_settle *s)

@@ -99,12 +99,21 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
     return load_history(txn, kind, at, revision, out, err);
 }
 
-void cs_loaded_free(cs_loaded *loaded)
+void cs_loaded_begin(cs_loaded *loaded)
 {
-    cs_buf_free(&loaded->plain);
+    const cs_buf empty = {0};
+
     loaded->found = false;
     loaded->removed = false;
     loaded->is_history = false;
+    loaded->plain = empty;
+    cs_record_clear(&loaded->record);
+}
+
+void cs_loaded_free(cs_loaded *loaded)
+{
+    cs_buf_free(&loaded->plain);
+    cs_loaded_begin(loaded);
 }
 
 /* Looks for a part in the record's values from some revision on: each replaced part went into the

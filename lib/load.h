@@ -21,6 +21,8 @@ typedef struct cs_loaded {
 credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at, uint64_t revision,
                          cs_loaded *out, credstore_error *err);
 void cs_loaded_free(cs_loaded *loaded);
+/* Makes it empty, as {0} does, in a part of the time. */
+void cs_loaded_begin(cs_loaded *loaded);
 
 /* The sealed part of a field of a loaded record, wherever history keeps it. E_INTEGRITY if it is
  * gone. */

@@ -13,10 +13,8 @@ static const int64_t minute_ms = 60000;
 /* FNV-1a, over what is in the clear anyway. */
 static size_t place_of(const cs_locator *at)
 {
-    uint32_t hash = 2166136261u;
+    uint32_t hash = 2166136261u ^ cs_get_u32(at->scope); /* zero, or a MAC */
 
-    for (size_t i = 0; i < CS_SCOPE_LEN; i++)
-        hash = (hash ^ at->scope[i]) * 16777619u;
     for (size_t i = 0; i < at->id.len; i++)
         hash = (hash ^ ((const uint8_t *)at->id.ptr)[i]) * 16777619u;
     return (hash ^ at->kind) % CS_MARKS;

@@ -161,7 +161,7 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
 {
     const size_t index =
         field > UINT16_MAX ? kind->field_count : cs_field_index(kind, (uint16_t)field);
-    cs_loaded loaded = {0};
+    cs_loaded loaded;
     cs_desk *desk;
     uint64_t revision;
     cs_op op;
@@ -183,6 +183,7 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
         status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
         return status;
+    cs_loaded_begin(&loaded);
     desk = cs_desk_lend(store, &loaded.plain);
     status = cs_load_own(&op, &txn, &loaded, err);
     if (status == CREDSTORE_OK)

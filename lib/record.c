@@ -221,13 +221,18 @@ static bool parts_agree(const cs_kind *kind, const cs_record *record, uint8_t ro
     return named == record->part_count;
 }
 
+void cs_record_clear(cs_record *record)
+{
+    memset(record, 0, offsetof(cs_record, previous));
+}
+
 credstore_status cs_record_decode(const cs_kind *kind, const cs_frame *frame, credstore_bytes body,
                                   cs_record *record, credstore_error *err)
 {
     const uint8_t *p = body.ptr;
     size_t left = body.len;
 
-    memset(record, 0, sizeof *record);
+    cs_record_clear(record);
     record->revision = frame->revision;
     record->part_count = frame->part_count;
     memcpy(record->parts, frame->parts, frame->part_count * sizeof *frame->parts);

@@ -44,13 +44,13 @@ typedef struct cs_record {
     uint64_t revision, incarnation;
     int64_t created_at, updated_at, removed_at; /* removed_at: of a tombstone, else 0 */
     credstore_bytes owner, parent, id;
+    size_t previous_count, part_count, unknown_count;
     cs_value values[CS_FIELDS_MAX]; /* as the kind's fields */
+    /* From here on as many as are counted above: the rest is not cleared, which would cost a reader
+       more than the reading. */
     cs_previous previous[CS_FIELDS_MAX];
-    size_t previous_count;
     cs_part parts[CS_FIELDS_MAX];
-    size_t part_count;
     credstore_bytes unknown[CS_FIELDS_MAX]; /* members of a newer library, kept whole on rewrite */
-    size_t unknown_count;
 } cs_record;
 
 /* The clear outside of a stored value. */
@@ -68,6 +68,9 @@ uint8_t cs_frame_role(credstore_bytes value);
 
 credstore_status cs_frame_read(credstore_bytes value, uint8_t role, cs_frame *frame,
                                credstore_error *err);
+
+/* Makes it empty. */
+void cs_record_clear(cs_record *record);
 
 /* Reads a body that was opened, and holds it against the parts of the frame: each part that the
    body names must be there with its revision and tag (all_parts), or may be elsewhere (history). */

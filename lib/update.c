@@ -491,6 +491,8 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
 
     if (status == CREDSTORE_OK && c->wish != NULL)
         status = cs_wish_check(c->wish, err);
+    if (status == CREDSTORE_OK && c->grace_s > CS_GRACE_MAX_S)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
     if (status == CREDSTORE_OK &&
         (creates(c) || c->action == CS_ACTION_UPDATE || request->patch != NULL))
         status = cs_inputs_take(store, kind, request->patch, request->origin, creates(c),
@@ -582,9 +584,20 @@ credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_
                          const cs_request *request, void *out, credstore_error *err)
 {
     cs_error_clear(err);
-    if (request->grace_s > CS_GRACE_MAX_S)
-        return cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
     return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
+}
+
+/* To those who may ask; others learn nothing of it. */
+static credstore_status refuse_field(credstore *store, const cs_kind *kind,
+                                     const credstore_call *call, const cs_names *names,
+                                     credstore_error *err)
+{
+    cs_op op;
+    const credstore_status status = cs_op_begin(&op, store, kind, CS_CHANGE, call, names, err);
+
+    return status != CREDSTORE_OK
+               ? status
+               : cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");
 }
 
 credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const credstore_call *call,
@@ -605,7 +618,7 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
         cs_hand_over(out, NULL);
     if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
         fresh->op != CREDSTORE_SET)
-        return cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");
+        return refuse_field(store, kind, call, names, err);
     memcpy(patch.bytes, &size, sizeof size);
     memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
     return cs_roll(store, kind, call, &request, out, err);

@@ -40,11 +40,20 @@ static bool matches(const cs_kind *kind, const cs_record *record, const uint8_t 
            (is_previous && previous->present && until->present && now < until->number);
 }
 
+/* 0 = never. */
+static int64_t expires_at(const cs_kind *kind, const cs_record *record)
+{
+    return kind->expires_field == 0
+               ? 0
+               : record->values[cs_field_index(kind, kind->expires_field)].number;
+}
+
 static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_actor *actor)
 {
     const cs_record *record = &loaded->record;
     const cs_value *permissions = &record->values[cs_field_index(kind, kind->permissions_field)];
     const uint8_t *bits;
+    uint64_t word;
 
     memset(actor, 0, sizeof *actor);
     actor->struct_size = sizeof *actor;
@@ -52,27 +61,29 @@ static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_a
     memcpy(actor->id, record->id.ptr, record->id.len);
     memcpy(actor->tenant, record->owner.ptr,
            record->owner.len < CS_ID_MAX ? record->owner.len : CS_ID_MAX);
-    if (kind->expires_field != 0)
-        actor->expires_at = record->values[cs_field_index(kind, kind->expires_field)].number;
+    actor->expires_at = expires_at(kind, record);
     if (kind->permissions_field == 0 || !permissions->present)
         return;
     bits = permissions->bytes.ptr;
-    for (size_t i = 0; i < CS_PERMISSION_BYTES; i++)
-        actor->permissions[i / 8] |= (uint64_t)bits[i] << 8 * (i % 8);
+    for (size_t w = 0; w < CS_PERMISSION_BYTES / 8; w++, bits += 8) {
+        word = 0;
+        for (size_t i = 8; i-- > 0;)
+            word = word << 8 | bits[i];
+        actor->permissions[w] = word;
+    }
 }
 
 /* The token matched: is the record in a state to speak for anyone? */
 static credstore_status judge(const cs_kind *kind, const cs_loaded *loaded, int64_t now,
                               credstore_actor *out, credstore_error *err)
 {
-    credstore_actor actor;
+    const int64_t end = expires_at(kind, &loaded->record);
 
     if (loaded->removed)
         return cs_fail(err, CREDSTORE_E_REVOKED, "token", "The token was withdrawn");
-    fill_actor(kind, loaded, &actor);
-    if (actor.expires_at != 0 && actor.expires_at <= now)
+    if (end != 0 && end <= now)
         return cs_fail(err, CREDSTORE_E_EXPIRED, "token", "The token has expired");
-    *out = actor;
+    fill_actor(kind, loaded, out);
     return CREDSTORE_OK;
 }
 
@@ -82,11 +93,13 @@ static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *
 {
     char id_room[CS_ID_MAX + 1];
     cs_locator at = {0};
-    cs_loaded loaded = {0};
+    cs_loaded loaded;
     bool found = false;
-    cs_desk *desk = cs_desk_lend(txn->store, &loaded.plain);
+    cs_desk *desk;
     credstore_status status = cs_locate_token(txn, kind, ksuid, digest, &at, id_room, &found, err);
 
+    cs_loaded_begin(&loaded);
+    desk = cs_desk_lend(txn->store, &loaded.plain);
     if (status == CREDSTORE_OK && found)
         status = cs_load(txn, kind, &at, 0, &loaded, err);
     else if (status == CREDSTORE_OK)

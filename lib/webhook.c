@@ -222,6 +222,8 @@ credstore_status cs_webhook_verify(credstore *store, const cs_kind *kind,
     cs_txn txn;
     credstore_status status = cs_op_begin(&c.op, store, kind, CS_REVEAL, call, names, err);
 
+    if (status == CREDSTORE_OK && field == 0)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
     if (status == CREDSTORE_OK && names->id == NULL)
         status = cs_op_set_id(&c.op, NULL, err);
     if (status == CREDSTORE_OK && (body == NULL || (body->ptr == NULL && body->len > 0)))

@@ -103,7 +103,7 @@ static void a_vector_of_the_scheme(test_world *w)
     verifies(w, known, CREDSTORE_OK);
     signed_at(w, SECRET, NOW_S, CREDSTORE_OK);
     signed_at(w, SECRET "x", NOW_S, CREDSTORE_E_UNAUTHENTICATED);
-    signed_at(w, SECRET + 6, NOW_S, CREDSTORE_E_UNAUTHENTICATED); /* the prefix is part of it */
+    signed_at(w, &SECRET[6], NOW_S, CREDSTORE_E_UNAUTHENTICATED); /* the prefix is part of it */
     sign(SECRET, NOW_S, mac);
     for (size_t i = 0; i < 64; i++) { /* each nibble counts */
         char header[128];

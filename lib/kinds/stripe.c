@@ -395,8 +395,6 @@ credstore_status credstore_stripe_webhook_verify(credstore *store, const credsto
                          field == CREDSTORE_STRIPE_LIVE_WEBHOOK_SECRET;
 
     cs_error_clear(err);
-    if (!webhook)
-        return cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
-    return cs_webhook_verify(store, &cs_kind_stripe, call, &names, (uint16_t)field, header, body,
-                             tolerance_s, err);
+    return cs_webhook_verify(store, &cs_kind_stripe, call, &names, webhook ? (uint16_t)field : 0,
+                             header, body, tolerance_s, err);
 }

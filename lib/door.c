@@ -473,12 +473,14 @@ static credstore_status roll_token(credstore *store, visit *v, credstore_error *
 static credstore_status check_secrets_alone(const cs_kind *kind, const cs_body *body,
                                             credstore_error *err)
 {
+    credstore_secret_text slot;
     size_t secrets = 0;
 
     for (size_t i = 0; i < kind->field_count; i++) {
         if (body->offset[i] == 0)
             continue;
-        if (kind->fields[i].type != CS_SECRET)
+        memcpy(&slot, body->patch.bytes + kind->fields[i].in, sizeof slot);
+        if (kind->fields[i].type != CS_SECRET || slot.op != CREDSTORE_SET)
             return cs_fail_at(err, CREDSTORE_E_INVALID, kind->fields[i].name, body->offset[i],
                               "A roll sets secrets alone");
         secrets++;

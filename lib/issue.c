@@ -236,6 +236,8 @@ static credstore_status find_by_token(cs_txn *txn, const cs_kind *kind, const ch
     }
     if (status == CREDSTORE_OK)
         status = cs_txn_get(txn, &key, &value, found, err);
+    if (status == CREDSTORE_OK && !*found)
+        cs_store_decoy(store); /* unknown costs what known does */
     if (status == CREDSTORE_OK && *found)
         status = cs_value_box(value, &box, err);
     if (status != CREDSTORE_OK || !*found)

@@ -165,7 +165,7 @@ typedef struct cs_kind {
     bool (*id_valid)(const char *ptr, size_t len);
     bool (*path_valid)(const char *ptr, size_t len);
     /* An id for a record that brings none: at most CS_ID_MAX bytes and a NUL. random: 64 bytes.
-       False: not enough luck, draw again. NULL: ids always come from the caller. */
+       False: the random bytes gave none. NULL: ids always come from the caller. */
     bool (*make_id)(int64_t now, const uint8_t *random, char *out);
     /* The kind's own rules over the merged record; may be NULL. */
     credstore_status (*settle)(struct cs_settle *settle, credstore_error *err);

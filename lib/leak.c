@@ -100,6 +100,7 @@ static credstore_status look_up_entry(search *s, const cs_key *key, credstore_er
     const cs_kind *kind = cs_kind_find(leak.kind);
     cs_buf plain = {0};
     cs_loaded loaded = {0};
+    credstore_error unread = {0};
     bool found = false;
     cs_label label;
     size_t field;
@@ -110,9 +111,13 @@ static credstore_status look_up_entry(search *s, const cs_key *key, credstore_er
     if (kind == NULL || field == kind->field_count)
         return CREDSTORE_OK; /* a newer library's */
     label = cs_record_label(CS_ROLE_FINGERPRINT, &at, id, leak.revision);
-    status = cs_txn_get_sealed(s->txn, key, &label, &plain, &found, err);
+    status = cs_txn_get_sealed(s->txn, key, &label, &plain, &found, &unread);
     if (status == CREDSTORE_OK)
-        status = cs_load(s->txn, kind, &at, 0, &loaded, err);
+        status = cs_load(s->txn, kind, &at, 0, &loaded, &unread);
+    if (status == CREDSTORE_E_INTEGRITY || status == CREDSTORE_E_FORMAT)
+        status = CREDSTORE_OK; /* one that cannot be read hides no other */
+    else
+        cs_fail(err, status, NULL, unread.message);
     if (status == CREDSTORE_OK && (loaded.found || loaded.removed)) {
         leak.state = state_of(&loaded, field, id, leak.revision, s->txn->now);
         status = add(s, &loaded, &leak, kind->fields[field].name, err);
@@ -159,12 +164,19 @@ static uint32_t token_state(const cs_kind *kind, const cs_loaded *now, const uin
 {
     const cs_record *r = &now->record;
     const cs_value *until = &r->values[cs_field_index(kind, kind->token.previous_until)];
+    const bool current = holds(kind, r, kind->token.digest, digest);
+    const bool previous = holds(kind, r, kind->token.previous, digest);
+    const bool in_grace = previous && until->present && time < until->number;
+    const cs_value *end =
+        kind->expires_field == 0 ? NULL : &r->values[cs_field_index(kind, kind->expires_field)];
 
-    if (holds(kind, r, kind->token.digest, digest))
-        return now->removed ? CREDSTORE_LEAK_REMOVED : CREDSTORE_LEAK_CURRENT;
-    if (holds(kind, r, kind->token.previous, digest))
-        return until->present && time < until->number ? CREDSTORE_LEAK_GRACE : CREDSTORE_LEAK_PAST;
-    return 0;
+    if (!current && !previous)
+        return 0;
+    if (now->removed)
+        return CREDSTORE_LEAK_REMOVED;
+    if ((!current && !in_grace) || (end != NULL && end->present && end->number <= time))
+        return CREDSTORE_LEAK_PAST;
+    return current ? CREDSTORE_LEAK_CURRENT : CREDSTORE_LEAK_GRACE;
 }
 
 /* Did history hold it? */
@@ -215,6 +227,7 @@ static credstore_status search_tokens(search *s, const cs_kind *kind, credstore_
             status = add(s, &now, &leak, "token", err);
     }
     cs_loaded_free(&now);
+    cs_wipe(digest, sizeof digest);
     return status;
 }
 
@@ -253,9 +266,10 @@ credstore_status credstore_leak_find(credstore *store, const credstore_call *cal
     credstore_status status;
 
     cs_error_clear(err);
+    if (out != NULL)
+        *out = NULL;
     if (out == NULL || text == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "text", "An argument is NULL");
-    *out = NULL;
     status = cs_op_begin_audit(&op, store, call, &all, err);
     if (status == CREDSTORE_OK && !all)
         status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");

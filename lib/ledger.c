@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading the audit.
+ * The audit read, proved and pruned.
  */
 #include "ledger.h"
 

@@ -252,7 +252,7 @@ cleanup:
     return status;
 }
 
-/* True through *any if another item that passes the walk follows; items has room for it. */
+/* True through *more if another item that passes the walk follows; items has room for it. */
 static credstore_status fill(walk *w, cs_txn *txn, bool *more, credstore_error *err)
 {
     credstore_status status = CREDSTORE_OK;

@@ -34,6 +34,8 @@ static credstore_status open_value(const credstore *store, const cs_kind *kind,
 
     if (status != CREDSTORE_OK)
         return status;
+    if (out->plain.len > 0)
+        cs_wipe(out->plain.ptr, out->plain.len);
     out->plain.len = 0;
     if (cs_buf_room(&out->plain, frame.body.sealed.len) == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");

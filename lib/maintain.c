@@ -48,6 +48,17 @@ static credstore_status is_due(cs_txn *txn, const cs_mark *mark, bool *due, cred
     return status;
 }
 
+/* A record may have two marks, when its place in the table was another's for a while. */
+static bool is_outdone(const marking *m, size_t i)
+{
+    for (size_t j = 0; j < m->count; j++)
+        if (m->marks[j].used > m->marks[i].used && m->marks[j].kind == m->marks[i].kind &&
+            memcmp(m->marks[j].scope, m->marks[i].scope, CS_SCOPE_LEN) == 0 &&
+            strcmp(m->marks[j].id, m->marks[i].id) == 0)
+            return true;
+    return false;
+}
+
 static credstore_status put_marks(cs_txn *txn, void *arg, credstore_error *err)
 {
     const marking *m = arg;
@@ -59,7 +70,7 @@ static credstore_status put_marks(cs_txn *txn, void *arg, credstore_error *err)
     for (size_t i = 0; i < m->count && status == CREDSTORE_OK; i++) {
         const cs_locator at = locator_of(&m->marks[i]);
 
-        if (due[i])
+        if (due[i] && !is_outdone(m, i))
             status = cs_put_usage(txn, &at, m->marks[i].used, err);
     }
     return status;
@@ -98,17 +109,17 @@ static credstore_status expire_receipts(cs_txn *txn, void *arg, credstore_error 
 
 static credstore_status drop_receipts(credstore *store, bool *more, credstore_error *err)
 {
-    cs_expired *expired = cs_alloc(1, sizeof *expired);
-    const cs_work work = {expire_receipts, expired, 0};
+    cs_expired expired = {.limit = CS_EXPIRED_MAX};
+    const cs_work work = {expire_receipts, &expired, 0};
     credstore_status status;
 
     *more = false;
-    if (expired == NULL)
+    expired.keys = cs_alloc(expired.limit, sizeof *expired.keys);
+    if (expired.keys == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    expired->limit = CS_EXPIRED_MAX;
     status = cs_txn_write(store, &work, err);
-    *more = status == CREDSTORE_OK && expired->count == expired->limit;
-    cs_free(expired);
+    *more = status == CREDSTORE_OK && expired.count == expired.limit;
+    cs_free(expired.keys);
     return status;
 }
 

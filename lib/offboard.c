@@ -18,6 +18,9 @@ typedef struct walk {
     cs_op op;
     cs_key at; /* where to go on */
     cs_key found;
+    int64_t end;             /* monotonic */
+    credstore_status damage; /* of records that cannot be read, and so cannot be removed */
+    credstore_error why;
 } walk;
 
 /* The next record found to belong to the tenant. */
@@ -81,6 +84,21 @@ static void copy_text(char *to, credstore_bytes from)
     to[len] = '\0';
 }
 
+/* One record that cannot be read stops nobody's departure; it is told at the end. */
+static credstore_status pass_over(walk *w, credstore_status status, const credstore_error *unread,
+                                  credstore_error *err)
+{
+    if (status == CREDSTORE_OK)
+        return status;
+    if (status != CREDSTORE_E_INTEGRITY && status != CREDSTORE_E_FORMAT)
+        return cs_fail(err, status, NULL, unread->message);
+    if (w->damage == CREDSTORE_OK) {
+        w->damage = status;
+        w->why = *unread;
+    }
+    return CREDSTORE_OK;
+}
+
 static credstore_status find_next(walk *w, bool *found, found_record *out, credstore_error *err)
 {
     cs_locator at = {0};
@@ -90,12 +108,14 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
     *found = false;
     if (status != CREDSTORE_OK)
         return status;
-    while (!*found && step(w, &txn, &at, &status, err)) {
+    while (!*found && monotonic_ms() < w->end && step(w, &txn, &at, &status, err)) {
+        credstore_error unread = {0};
         cs_loaded loaded = {0};
 
         out->kind = cs_kind_find(at.kind);
         if (out->kind != NULL)
-            status = cs_load(&txn, out->kind, &at, 0, &loaded, err);
+            status = cs_load(&txn, out->kind, &at, 0, &loaded, &unread);
+        status = pass_over(w, status, &unread, err);
         *found = status == CREDSTORE_OK && loaded.found &&
                  cs_bytes_equal(loaded.record.owner, cs_bytes_of(w->op.tenant));
         copy_text(out->id, at.id);
@@ -144,8 +164,7 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
                                     uint32_t budget_ms, uint32_t *more, uint64_t *removed,
                                     credstore_error *err)
 {
-    const int64_t end = budget_ms == 0 ? INT64_MAX : monotonic_ms() + budget_ms;
-    walk w = {0};
+    walk w = {.end = budget_ms == 0 ? INT64_MAX : monotonic_ms() + budget_ms};
     found_record record;
     bool found = true;
     uint64_t count = 0;
@@ -153,7 +172,7 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
 
     cs_error_clear(err);
     status = begin(&w, store, call, err);
-    while (status == CREDSTORE_OK && found && monotonic_ms() < end) {
+    while (status == CREDSTORE_OK && monotonic_ms() < w.end) {
         status = find_next(&w, &found, &record, err);
         if (status != CREDSTORE_OK || !found)
             break;
@@ -162,8 +181,10 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
         count += status == CREDSTORE_OK;
     }
     if (more != NULL)
-        *more = status == CREDSTORE_OK && found;
+        *more = status == CREDSTORE_OK && monotonic_ms() >= w.end;
     if (removed != NULL)
         *removed = count;
+    if (status == CREDSTORE_OK && w.damage != CREDSTORE_OK && monotonic_ms() < w.end)
+        return cs_fail(err, w.damage, NULL, w.why.message);
     return status;
 }

@@ -61,7 +61,8 @@ static credstore_status check_request_id(const cs_op *op, credstore_error *err)
     if (text == NULL)
         return CREDSTORE_OK;
     len = cs_text_len(text, REQUEST_ID_MAX);
-    if ((op->kind->flags & CS_REQUEST_UUID) != 0 && !cs_uuid_valid(text, len))
+    if (op->kind != NULL && op->cls != CS_OWN && (op->kind->flags & CS_REQUEST_UUID) != 0 &&
+        !cs_uuid_valid(text, len))
         return cs_fail(err, CREDSTORE_E_INVALID, "X-Client-Request-ID",
                        "The request id is not a UUID");
     if (len > REQUEST_ID_MAX || !cs_visible_ascii(text, len))
@@ -176,7 +177,7 @@ void cs_op_tell(const cs_op *op, uint32_t type, credstore_status status, uint32_
     const credstore_event event = {
         .struct_size = sizeof event,
         .type = type,
-        .kind = op->kind->id,
+        .kind = op->kind == NULL ? 0 : op->kind->id, /* 0: what is of no kind */
         .verb_class = op->cls,
         .status = (int32_t)status,
         .field = field,
@@ -278,9 +279,11 @@ credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_
         return status;
     op->tenant = op->actor.tenant;
     *all = cs_policy_sees_all(&op->actor);
-    if (!*all && !cs_policy_administers(&op->actor, op->tenant))
+    if (!*all && !cs_policy_administers(&op->actor, op->tenant)) {
+        cs_op_tell(op, CREDSTORE_EVENT_DENIED, CREDSTORE_E_FORBIDDEN, 0);
         return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
-    return status;
+    }
+    return check_request_id(op, err);
 }
 
 cs_audit_entry cs_op_entry(const cs_op *op, uint8_t action)

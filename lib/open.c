@@ -101,6 +101,9 @@ static credstore_status check_options(const credstore_options *options, const ch
         (options->flags & CREDSTORE_OPEN_READ_ONLY) != 0)
         return cs_fail(err, CREDSTORE_E_INVALID, "flags",
                        "CREATE and READ_ONLY exclude each other");
+    if ((options->flags & CREDSTORE_OPEN_AUDIT_REVEALS) != 0 &&
+        (options->flags & CREDSTORE_OPEN_READ_ONLY) != 0)
+        return cs_fail(err, CREDSTORE_E_INVALID, "flags", "READ_ONLY cannot audit reveals");
     if (options->wait_ms < 0)
         return cs_fail(err, CREDSTORE_E_INVALID, "wait_ms", "The time to wait is negative");
     if (options->key == NULL && (path != NULL || options->storage != NULL))

@@ -75,7 +75,7 @@ static credstore_status seal_current(cs_txn *txn, const cs_locator *at, cs_settl
     if (body.failed || parts.failed)
         status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     else if (body.len > CS_BODY_MAX)
-        status = cs_fail(err, CREDSTORE_E_INVALID, NULL, "The record is larger than 64 KiB");
+        status = cs_fail(err, CREDSTORE_E_TOO_LARGE, NULL, "The record is larger than 64 KiB");
     else
         status = cs_txn_seal(txn, CS_PURPOSE_BODY, &label, cs_bytes(body.ptr, body.len), value,
                              NULL, err);

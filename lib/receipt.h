@@ -44,8 +44,8 @@ credstore_status cs_receipt_put(cs_txn *txn, const cs_receipt *receipt, const cs
 /* Receipts whose day is over: found by a read, dropped by writes. */
 enum { CS_EXPIRED_ALONG = 4, CS_EXPIRED_MAX = 64 };
 typedef struct cs_expired {
-    uint32_t limit, count; /* limit: given by the caller, at most CS_EXPIRED_MAX */
-    cs_key keys[CS_EXPIRED_MAX];
+    uint32_t limit, count;
+    cs_key *keys; /* room for limit, the caller's */
 } cs_expired;
 credstore_status cs_receipts_find_expired(cs_txn *txn, cs_expired *out, credstore_error *err);
 credstore_status cs_receipts_drop(cs_txn *txn, const cs_expired *expired, credstore_error *err);

@@ -73,7 +73,7 @@ credstore_status cs_frame_read(credstore_bytes value, uint8_t role, cs_frame *fr
 void cs_record_clear(cs_record *record);
 
 /* Reads a body that was opened, and holds it against the parts of the frame: each part that the
-   body names must be there with its revision and tag (all_parts), or may be elsewhere (history). */
+   body names must be there with its revision and tag or, in history, may be elsewhere. */
 credstore_status cs_record_decode(const struct cs_kind *kind, const cs_frame *frame,
                                   credstore_bytes body, cs_record *record, credstore_error *err);
 

@@ -18,17 +18,21 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err)
     return CREDSTORE_OK;
 }
 
-int64_t cs_store_effective(const credstore *store, int64_t largest)
+int64_t cs_store_effective(int64_t clock, int64_t largest)
+{
+    return largest > clock && largest - clock < day_ms ? largest : clock;
+}
+
+int64_t cs_store_clock(const credstore *store)
 {
     const int64_t told = store->now_ms(store->now_ctx);
-    const int64_t clock = told < 0 ? 0 : told;
 
-    return largest > clock && largest - clock < day_ms ? largest : clock;
+    return told < 0 ? 0 : told;
 }
 
 int64_t cs_store_now(const credstore *store)
 {
-    return cs_store_effective(store, atomic_load(&store->seen_time));
+    return cs_store_effective(cs_store_clock(store), atomic_load(&store->seen_time));
 }
 
 /* Threads start their search at different desks: their stacks lie apart. */

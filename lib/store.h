@@ -49,8 +49,10 @@ struct credstore {
     bool read_only, is_open, audit_reveals;
     bool creating; /* nothing is there yet: the first transaction starts a new head */
     _Atomic uint64_t seen_generation;
-    _Atomic int64_t seen_time;
-    _Atomic uint64_t wakes;      /* credstore_wake() calls */
+    _Atomic int64_t seen_time; /* of heads */
+    _Atomic int64_t
+        seen_clock;         /* of the host: an expired key stays so when it goes back a little */
+    _Atomic uint64_t wakes; /* credstore_wake() calls */
     volatile uint8_t *fork_page; /* 1; the kernel zeroes it in a forked child */
     cs_mark *marks;              /* CS_MARKS of them */
     cs_desk *desks;              /* CS_DESKS of them */
@@ -63,8 +65,10 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err);
 /* The time that decides: the clock, or the largest time seen while the clock is less than a day
  * behind it. */
 int64_t cs_store_now(const credstore *store);
-/* The same against a time from the store. */
-int64_t cs_store_effective(const credstore *store, int64_t largest);
+/* The host's clock, no earlier than 1970. */
+int64_t cs_store_clock(const credstore *store);
+/* Which of the two decides. */
+int64_t cs_store_effective(int64_t clock, int64_t largest);
 
 /* Lends an empty buffer a free desk, if there is one; it grows beyond it by allocating, as any
    does. At the end free the buffer, then the desk (NULL is nothing). */

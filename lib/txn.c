@@ -95,10 +95,11 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     txn->handle = NULL;
     txn->random_used = 0;
     txn->seen = atomic_load(&store->seen_generation);
+    txn->clock = cs_store_clock(store); /* the host's code, so before the engine's lock */
     result = store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, &txn->handle);
     if (result != CREDSTORE_STORAGE_OK)
         return engine_failed(store, result, "The engine could not begin a transaction", err);
-    txn->now = cs_store_now(store);
+    txn->now = cs_store_effective(txn->clock, atomic_load(&store->seen_time));
     return CREDSTORE_OK;
 }
 
@@ -308,7 +309,7 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
     if (txn->head.generation < txn->seen)
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is older than it was");
     remember(txn->store, &txn->head);
-    txn->now = cs_store_effective(txn->store, txn->head.time);
+    txn->now = cs_store_effective(txn->clock, txn->head.time);
     txn->clock_behind = txn->now < txn->head.time;
     return CREDSTORE_OK;
 }
@@ -318,6 +319,7 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
 /* After an unknown commit: our last audit entry carries a nonce that nobody else drew. */
 static credstore_status find_marker(credstore *store, const cs_txn *done, credstore_error *err)
 {
+    static const uint8_t none[CS_NONCE_LEN] = {0};
     credstore_error reading = {0};
     credstore_bytes value = {0};
     bool found = false;
@@ -335,6 +337,8 @@ static credstore_status find_marker(credstore *store, const cs_txn *done, credst
             found = memcmp(box.nonce, done->audit_nonce, CS_NONCE_LEN) == 0;
         cs_txn_end(&txn);
     }
+    if (status == CREDSTORE_OK && !found && memcmp(done->audit_nonce, none, sizeof none) == 0)
+        status = CREDSTORE_E_COMMIT_UNKNOWN; /* a change without an entry has no marker */
     if (status != CREDSTORE_OK)
         return cs_fail(err, CREDSTORE_E_COMMIT_UNKNOWN, NULL,
                        "The engine cannot tell whether the change is durable");

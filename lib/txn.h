@@ -22,9 +22,9 @@ typedef struct cs_txn {
     credstore *store;
     void *handle;
     bool write, changed;
-    bool clock_behind; /* by a day or more: the clock decided, not the head's time */
-    int64_t now;
-    uint64_t seen; /* the generation that this process knew of before it began */
+    bool clock_behind;  /* by a day or more: the clock decided, not the head's time */
+    int64_t clock, now; /* clock: the host's, read before the transaction began */
+    uint64_t seen;      /* the generation that this process knew of before it began */
     cs_head head;
     uint8_t audit_nonce[CS_NONCE_LEN]; /* of the last entry: the marker by which an unknown commit
                                           is found */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Changing records. change() and in_transaction() are the pipeline; nothing else knows the order of
- * its steps.
+ * Changing records. change_record() and in_transaction() are the pipeline; nothing else knows the
+ * order of its steps.
  */
 #include "update.h"
 
@@ -33,10 +33,11 @@ typedef struct change {
     cs_receipt receipt;
     bool replayed;
     cs_expired expired; /* receipts that this write takes along */
-    bool enters;        /* the organization's first record */
-    uint8_t action;     /* the verb: CS_ACTION_CREATE, _UPDATE or _REMOVE */
-    seen before;        /* the pre-read */
-    bool start_over;    /* the record is not the one that was judged */
+    cs_key expired_keys[CS_EXPIRED_ALONG];
+    bool enters;     /* the organization's first record */
+    uint8_t action;  /* the verb: CS_ACTION_x */
+    seen before;     /* the pre-read */
+    bool start_over; /* the record is not the one that was judged */
     bool had_id;
     credstore_actor actor; /* narrowed to what its own record still says */
     cs_loaded old;
@@ -59,21 +60,21 @@ static bool may_create(const change *c)
 
 /* ---- steps ---- */
 
-static credstore_status check_revision(const change *c, const cs_loaded *now, credstore_error *err)
+static credstore_status check_revision(const change *c, bool found, uint64_t revision,
+                                       credstore_error *err)
 {
     const uint64_t expected = c->op.call.expected_revision;
     const char *field = c->op.kind->id_name;
 
-    if (expected == CREDSTORE_MUST_BE_NEW && now->found)
+    if (expected == CREDSTORE_MUST_BE_NEW && found)
         return cs_fail(err, CREDSTORE_E_REVISION, NULL, "The record is there already");
-    if (expected == CREDSTORE_MUST_EXIST && !now->found && may_create(c))
+    if (expected == CREDSTORE_MUST_EXIST && !found && may_create(c))
         return cs_fail(err, CREDSTORE_E_REVISION, NULL, "There is no such record");
-    if (!now->found && !may_create(c))
+    if (!found && !may_create(c))
         return cs_fail(err, CREDSTORE_E_NOT_FOUND, field, "There is no such record");
-    if (expected != 0 && expected < CREDSTORE_MUST_BE_NEW &&
-        (!now->found || now->record.revision != expected))
+    if (expected != 0 && expected < CREDSTORE_MUST_BE_NEW && (!found || revision != expected))
         return cs_fail(err, CREDSTORE_E_REVISION, NULL, "The record is at another revision");
-    if (creates(c) && now->found)
+    if (creates(c) && found)
         return cs_fail(err, CREDSTORE_E_EXISTS, field, "The id is taken");
     return CREDSTORE_OK;
 }
@@ -98,7 +99,7 @@ static credstore_status load(change *c, cs_txn *txn, cs_loaded *out, credstore_e
     return status;
 }
 
-/* Answers what needs no writer's turn, and notes what the policy judges by. */
+/* Notes what the policy judges by. */
 static credstore_status pre_read(change *c, credstore_error *err)
 {
     cs_loaded now = {0};
@@ -108,8 +109,6 @@ static credstore_status pre_read(change *c, credstore_error *err)
     if (status != CREDSTORE_OK)
         return status;
     status = load(c, &txn, &now, err);
-    if (status == CREDSTORE_OK && !c->receipt.wanted) /* with a key, the receipt is asked first */
-        status = check_revision(c, &now, err);
     c->before.found = now.found;
     c->before.incarnation = now.found ? now.record.incarnation : 0;
     c->before.revision = now.found ? now.record.revision : 0;
@@ -316,11 +315,12 @@ static credstore_status look_beside(change *c, cs_txn *txn, credstore_error *err
     c->enters = false;
     c->expired.count = 0;
     c->expired.limit = CS_EXPIRED_ALONG;
+    c->expired.keys = c->expired_keys;
     if (first && (c->op.kind->flags & CS_TENANT_IS_PATH) != 0)
         status = cs_alias_check(txn, c->op.tenant, &c->enters, err);
     if (status == CREDSTORE_OK && first && c->wish == NULL)
         status = cs_check_import(txn, &c->settle, err);
-    if (status == CREDSTORE_OK && c->receipt.wanted)
+    if (status == CREDSTORE_OK)
         status = cs_receipts_find_expired(txn, &c->expired, err);
     return status;
 }
@@ -440,7 +440,7 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         return CREDSTORE_E_CONFLICT;
     }
     if (status == CREDSTORE_OK)
-        status = check_revision(c, &c->old, err);
+        status = check_revision(c, c->old.found, c->old.record.revision, err);
     if (status == CREDSTORE_OK)
         status = check_actor(c, txn, err);
     if (status == CREDSTORE_OK)
@@ -493,6 +493,10 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
         status = cs_wish_check(c->wish, err);
     if (status == CREDSTORE_OK && c->grace_s > CS_GRACE_MAX_S)
         status = cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
+    if (status == CREDSTORE_OK && request->unfit != NULL)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "field", request->unfit);
+    if (status == CREDSTORE_OK && c->grace_s > CS_GRACE_MAX_S)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
     if (status == CREDSTORE_OK &&
         (creates(c) || c->action == CS_ACTION_UPDATE || request->patch != NULL))
         status = cs_inputs_take(store, kind, request->patch, request->origin, creates(c),
@@ -514,6 +518,8 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
         if (status == CREDSTORE_OK)
             status = cs_op_ask(&c->op, CREDSTORE_QUESTION_RECORD, c->before.found,
                                c->before.revision, err);
+        if (status == CREDSTORE_OK && !c->receipt.wanted) /* with a key, its receipt comes first */
+            status = check_revision(c, c->before.found, c->before.revision, err);
         if (status != CREDSTORE_OK)
             break;
         c->start_over = false; /* the turn may not come, and in_transaction() not run */
@@ -545,7 +551,7 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
                              err); /* before any allocation: a forked child's heap may be locked */
     if (status != CREDSTORE_OK)
         return status;
-    c = cs_alloc(1, sizeof *c); /* some 10 KB: too much for a small thread's stack */
+    c = cs_alloc(1, sizeof *c); /* some 18 KB: too much for a small thread's stack */
     if (c == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     c->action = action;
@@ -611,7 +617,7 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
         uint64_t align;
         uint8_t bytes[CS_PATCH_MAX];
     } patch = {0};
-    const cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
+    cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
 
     cs_error_clear(err);
     if (out != NULL)
@@ -620,7 +626,11 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
         fresh->op != CREDSTORE_SET)
         return refuse_field(store, kind, call, names, err);
     memcpy(patch.bytes, &size, sizeof size);
-    memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
+    if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
+        fresh->op != CREDSTORE_SET)
+        request.unfit = "A roll sets one secret of the kind";
+    else
+        memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
     return cs_roll(store, kind, call, &request, out, err);
 }
 

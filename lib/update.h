@@ -17,6 +17,7 @@ typedef struct cs_request {
     uint64_t source_revision;   /* of a restore */
     uint32_t grace_s;           /* secrets that the patch replaces stay good for it */
     bool own;                   /* as CS_OWN */
+    const char *unfit; /* E_INVALID of "field" with this line, once the policy has spoken */
 } cs_request;
 
 /* out as for cs_get(), but may be NULL. */

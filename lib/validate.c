@@ -128,11 +128,26 @@ static credstore_status take_permissions(const credstore *store, const cs_field 
     return CREDSTORE_OK;
 }
 
+/* Is each bit a permission of today's catalogue? */
+static bool all_numbered(const credstore *store, const uint8_t *bits)
+{
+    const cs_catalogue *catalogue = &store->catalogue;
+    size_t known = 0, set = 0;
+
+    for (unsigned n = 0; n < CS_CATALOGUE_MAX; n++)
+        set += cs_bit_get(bits, n);
+    for (size_t i = 0; i < catalogue->count; i++)
+        known += catalogue->items[i].numbered && cs_bit_get(bits, catalogue->items[i].number);
+    return known == set;
+}
+
 credstore_status cs_check_stored(const credstore *store, const cs_field *field,
                                  const cs_value *value, credstore_error *err)
 {
     if (field->type == CS_TEXT)
         return check_text(store, field, value->bytes, err);
+    if (field->type == CS_PERMISSIONS && !all_numbered(store, value->bytes.ptr))
+        return invalid(err, field, "The catalogue no longer has a permission");
     if ((field->flags & CS_FUTURE) != 0 && value->number <= cs_store_now(store))
         return invalid(err, field, "The time is in the past by now");
     return CREDSTORE_OK;

@@ -147,5 +147,6 @@ credstore_status cs_verify(credstore *store, const cs_kind *kind, const char *to
         return status;
     status = verify_in(&txn, kind, ksuid, digest, out, err);
     cs_txn_end(&txn);
+    cs_wipe(digest, sizeof digest);
     return status;
 }

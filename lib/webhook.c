@@ -128,6 +128,7 @@ static credstore_status sign(const cs_sealer *sealer, credstore_secret *secret,
     const size_t len = credstore_secret_len(secret);
     credstore_status status = CREDSTORE_OK;
 
+    memset(out, 0, MAC_LEN);
     if (len <= BLOCK) {
         memcpy(key, cs_secret_bytes(secret), len);
     } else {
@@ -226,6 +227,8 @@ credstore_status cs_webhook_verify(credstore *store, const cs_kind *kind,
         status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
     if (status == CREDSTORE_OK && names->id == NULL)
         status = cs_op_set_id(&c.op, NULL, err);
+    if (status == CREDSTORE_OK && field == 0)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
     if (status == CREDSTORE_OK && (body == NULL || (body->ptr == NULL && body->len > 0)))
         status = cs_fail(err, CREDSTORE_E_INVALID, "body", "An argument is NULL");
     if (status == CREDSTORE_OK)

@@ -7,6 +7,7 @@
 
 #include "read.h"
 
+/* field 0: not one that webhooks are signed with, E_INVALID. */
 credstore_status cs_webhook_verify(credstore *store, const cs_kind *kind,
                                    const credstore_call *call, const cs_names *names,
                                    uint16_t field, const credstore_slice *header,

@@ -349,8 +349,7 @@ static void test_no_such_request(test_world *w)
         {5, CREDSTORE_VERB_GET, 0, "\"kind\"", CREDSTORE_E_UNSUPPORTED},
         {UINT32_MAX, CREDSTORE_VERB_GET, 0, "\"kind\"", CREDSTORE_E_UNSUPPORTED},
         {CREDSTORE_KIND_STRIPE, 0, 0, "\"verb\"", CREDSTORE_E_UNSUPPORTED},
-        {CREDSTORE_KIND_STRIPE, CREDSTORE_VERB_REACTIVATE + 1, 0, "\"verb\"",
-         CREDSTORE_E_UNSUPPORTED},
+        {CREDSTORE_KIND_STRIPE, CREDSTORE_VERB_RESTORE + 1, 0, "\"verb\"", CREDSTORE_E_UNSUPPORTED},
         {CREDSTORE_KIND_STRIPE, UINT32_MAX, 0, "\"verb\"", CREDSTORE_E_UNSUPPORTED},
         {CREDSTORE_KIND_STRIPE, CREDSTORE_VERB_GET, 1, "\"flags\"", CREDSTORE_E_UNSUPPORTED},
     };
@@ -436,6 +435,7 @@ static void test_request_sizes(test_world *w)
         offsetof(credstore_request, if_none_match),
         offsetof(credstore_request, request_id),
         offsetof(credstore_request, idempotency_key),
+        offsetof(credstore_request, presented),
     };
     const credstore_request whole =
         test_request(kind_of(CREDSTORE_KIND_STRIPE), CREDSTORE_VERB_GET, &w->root, NULL);

@@ -592,7 +592,7 @@ static void test_key_asks_again(test_world *w)
     credstore_actor key = test_actor(CREDSTORE_ACTOR_API_KEY, 0, key_ids[OWN], TEST_TENANT);
     credstore_call call = test_call(&key);
     const credstore_status expected[] = {CREDSTORE_OK, CREDSTORE_OK, CREDSTORE_E_FORBIDDEN,
-                                         CREDSTORE_E_UNAUTHENTICATED};
+                                         CREDSTORE_E_REVOKED};
     credstore_error err;
 
     make_key(w, TEST_TENANT, key_ids[OWN], may, 1);

@@ -528,7 +528,7 @@ static void the_actors_own_key_is_looked_at(test_world *w)
     life_ok(credstore_api_key_update(w->t.store, &by_root, actor.id, &patch, NULL, &err));
     life_fails(CREDSTORE_E_FORBIDDEN, issue_service(w, TEST_PARENT, token, &err));
     life_ok(credstore_api_key_remove(w->t.store, &by_root, actor.id, &err));
-    life_fails(CREDSTORE_E_UNAUTHENTICATED, issue_service(w, TEST_PARENT, token, &err));
+    life_fails(CREDSTORE_E_REVOKED, issue_service(w, TEST_PARENT, token, &err));
 }
 
 static void the_answers_times_are_the_first_ones(test_world *w)

@@ -417,7 +417,10 @@ static void removal_ends_the_grace(test_world *w)
     life_roll(w, &second, 3600);
     life_ok(credstore_api_key_remove(w->t.store, &w->call, first.id, &err));
     life_verifies(w, second.token, CREDSTORE_E_REVOKED);
+    life_verifies(w, first.token, CREDSTORE_E_REVOKED); /* its holder is told so while it lasts */
+    atomic_store(&w->t.now, TEST_NOW + 3600000);
     life_verifies(w, first.token, CREDSTORE_E_UNAUTHENTICATED);
+    life_verifies(w, second.token, CREDSTORE_E_REVOKED);
 }
 
 static void a_roll_moves_nothing_else(test_world *w)

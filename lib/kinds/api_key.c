@@ -121,6 +121,10 @@ static const char *error_text(credstore_status status, const char *field)
     }
 }
 
+_Static_assert(sizeof(patch_t) <= CS_PATCH_MAX && sizeof(origin_t) <= CS_ORIGIN_MAX &&
+                   sizeof fields / sizeof *fields <= CS_FIELDS_MAX,
+               "fits what the core has room for");
+
 const cs_kind cs_kind_api_key = {
     .id = CREDSTORE_KIND_API_KEY,
     .scope = CS_SCOPE_STORE,

@@ -90,6 +90,10 @@ static credstore_status settle(cs_settle *s, credstore_error *err)
     return CREDSTORE_OK;
 }
 
+_Static_assert(sizeof(patch_t) <= CS_PATCH_MAX && sizeof(origin_t) <= CS_ORIGIN_MAX &&
+                   sizeof fields / sizeof *fields <= CS_FIELDS_MAX,
+               "fits what the core has room for");
+
 const cs_kind cs_kind_checkbook = {
     .id = CREDSTORE_KIND_CHECKBOOK,
     .scope = CS_SCOPE_STORE,

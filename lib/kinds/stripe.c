@@ -248,6 +248,10 @@ static void fill(const cs_record *record, void *view)
     v->has_live_credentials = v->live_secret_key_masked != NULL;
 }
 
+_Static_assert(sizeof(patch_t) <= CS_PATCH_MAX && sizeof(origin_t) <= CS_ORIGIN_MAX &&
+                   sizeof fields / sizeof *fields <= CS_FIELDS_MAX,
+               "fits what the core has room for");
+
 const cs_kind cs_kind_stripe = {
     .id = CREDSTORE_KIND_STRIPE,
     .scope = CS_SCOPE_OWNER,

@@ -213,7 +213,7 @@ class ApiKey:
         return [("id", r.place["id"]), ("description", r.values["description"]),
                 ("flatPermissionsList", self.permissions(r, catalogue)),
                 ("expiresAt", millis(r.values["expiresAt"])), ("createdAt", millis(r.created_at)),
-                ("lastUsedAt", millis(r.last_used_at)), ("lastFour", None)]
+                ("lastUsedAt", millis(r.last_used_at)), ("lastFour", record.facts.get("last_four"))]
 
     def typed(self, r, catalogue):
         return {"id": r.place["id"], "description": r.values["description"],

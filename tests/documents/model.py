@@ -213,11 +213,11 @@ class ApiKey:
         return [("id", r.place["id"]), ("description", r.values["description"]),
                 ("flatPermissionsList", self.permissions(r, catalogue)),
                 ("expiresAt", millis(r.values["expiresAt"])), ("createdAt", millis(r.created_at)),
-                ("lastUsedAt", millis(r.last_used_at)), ("lastFour", record.facts.get("last_four"))]
+                ("lastUsedAt", millis(r.last_used_at)), ("lastFour", r.facts.get("last_four"))]
 
     def typed(self, r, catalogue):
         return {"id": r.place["id"], "description": r.values["description"],
-                "permissions": "\n".join(self.permissions(r, catalogue)), "last_four": None,
+                "permissions": "\n".join(self.permissions(r, catalogue)), "last_four": r.facts.get("last_four"),
                 "expires_at": r.values["expiresAt"] or 0, "revision": r.revision,
                 "created_at": r.created_at, "updated_at": r.updated_at,
                 "last_used_at": r.last_used_at}

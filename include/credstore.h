@@ -391,11 +391,12 @@ typedef struct credstore_page {
 /* ---- leaks and departures
  * ------------------------------------------------------------------------- */
 
-enum {                             /* credstore_leak.state */
-       CREDSTORE_LEAK_CURRENT = 1, /* in use */
-       CREDSTORE_LEAK_GRACE = 2,   /* rolled, and still good */
-       CREDSTORE_LEAK_PAST = 3,    /* held once; no longer good */
-       CREDSTORE_LEAK_REMOVED = 4  /* its record was removed */
+enum {                               /* credstore_leak.state */
+       CREDSTORE_LEAK_CURRENT = 1,   /* in use */
+       CREDSTORE_LEAK_GRACE = 2,     /* rolled, and still good */
+       CREDSTORE_LEAK_PAST = 3,      /* held once; no longer good */
+       CREDSTORE_LEAK_REMOVED = 4,   /* its record was removed */
+       CREDSTORE_LEAK_UNREADABLE = 5 /* its record cannot be read: tenant and parent are "" */
 };
 
 typedef struct credstore_leak {

@@ -106,14 +106,17 @@ static bool is_dash_of_uuid(size_t at)
     return at == 8 || at == 13 || at == 18 || at == 23;
 }
 
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
 bool cs_uuid_valid(const char *ptr, size_t len)
 {
-    static const char digits[] = "0123456789abcdefABCDEF";
-
     if (len != CS_UUID_LEN)
         return false;
     for (size_t i = 0; i < len; i++) {
-        if (is_dash_of_uuid(i) ? ptr[i] != '-' : memchr(digits, ptr[i], sizeof digits - 1) == NULL)
+        if (is_dash_of_uuid(i) ? ptr[i] != '-' : !is_hex(ptr[i]))
             return false;
     }
     return true;

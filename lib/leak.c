@@ -111,13 +111,16 @@ static credstore_status look_up_entry(search *s, const cs_key *key, credstore_er
     if (kind == NULL || field == kind->field_count)
         return CREDSTORE_OK; /* a newer library's */
     label = cs_record_label(CS_ROLE_FINGERPRINT, &at, id, leak.revision);
-    status = cs_txn_get_sealed(s->txn, key, &label, &plain, &found, &unread);
+    status = cs_txn_get_sealed(s->txn, key, &label, &plain, &found, err);
     if (status == CREDSTORE_OK)
         status = cs_load(s->txn, kind, &at, 0, &loaded, &unread);
-    if (status == CREDSTORE_E_INTEGRITY || status == CREDSTORE_E_FORMAT)
-        status = CREDSTORE_OK; /* one that cannot be read hides no other */
-    else
-        cs_fail(err, status, NULL, unread.message);
+    if (unread.status == CREDSTORE_E_INTEGRITY || unread.status == CREDSTORE_E_FORMAT) {
+        loaded.record.id = at.id; /* one that cannot be read hides no other */
+        leak.state = CREDSTORE_LEAK_UNREADABLE;
+        status = add(s, &loaded, &leak, kind->fields[field].name, err);
+    } else {
+        cs_fail(err, (credstore_status)unread.status, NULL, unread.message);
+    }
     if (status == CREDSTORE_OK && (loaded.found || loaded.removed)) {
         leak.state = state_of(&loaded, field, id, leak.revision, s->txn->now);
         status = add(s, &loaded, &leak, kind->fields[field].name, err);

@@ -44,17 +44,22 @@ static const uint64_t advanced[16] = {
     0x1db710641c26a370, 0x3b6e20c8384d46e0, 0x76dc4190709a8dc0, 0xedb88320e1351b80,
 };
 
-/* Two bits at a time, each as a mask over its half. */
+/* value's halves, each if the lowest bit of that half of bits is set. */
+static uint64_t pick(uint64_t bits, uint64_t value)
+{
+    const uint64_t two = bits & UINT64_C(0x0000000100000001);
+
+    return value & ((two << 32) - two);
+}
+
 static uint32_t advance(uint32_t crc)
 {
     uint64_t bits = (uint64_t)(crc >> 16) << 32 | (crc & 0xffffu);
     uint64_t out = 0;
 
-    for (size_t k = 0; k < 16; k++, bits >>= 1) {
-        const uint64_t two = bits & UINT64_C(0x0000000100000001);
-
-        out ^= advanced[k] & ((two << 32) - two);
-    }
+    for (size_t k = 0; k < 16; k += 4, bits >>= 4)
+        out ^= pick(bits, advanced[k]) ^ pick(bits >> 1, advanced[k + 1]) ^
+               pick(bits >> 2, advanced[k + 2]) ^ pick(bits >> 3, advanced[k + 3]);
     return (uint32_t)(out ^ out >> 32);
 }
 

@@ -511,7 +511,7 @@ static credstore_status change_record(change *c, credstore *store, const cs_kind
     if (status == CREDSTORE_OK)
         status = set_switch(c, err);
     c->had_id = c->op.at.id.len > 0;
-    if (status == CREDSTORE_OK && !c->had_id && !creates(c))
+    if (status == CREDSTORE_OK && !c->had_id && (!creates(c) || kind->make_id == NULL))
         status = cs_op_set_id(&c->op, NULL, err);
     for (int tries = 0; status == CREDSTORE_OK && tries < START_OVER_MAX; tries++) {
         status = pre_read(c, err);

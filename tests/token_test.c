@@ -170,7 +170,7 @@ static void every_edit_is_refused(void **state)
     }
 }
 
-/* A CRC-32 of these lengths finds all pairs of edits as well; here pairs of swapped neighbours. */
+/* What a plain sum would not see. */
 static void swapped_neighbours_are_refused(void **state)
 {
     uint64_t chance = test_seed("token_test");

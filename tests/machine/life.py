@@ -105,7 +105,8 @@ class Token:
     __slots__ = ("record", "prefix", "id", "value", "found")
 
     def __init__(self, record, prefix, id_, found, value=None):
-        self.record, self.prefix, self.id, self.found, self.value = record, prefix, id_, found, value
+        self.record, self.prefix, self.id = record, prefix, id_
+        self.found, self.value = found, value
 
     def same(self, got):
         if self.value is None and got is not None:
@@ -577,7 +578,8 @@ class Store:
         a = call.actor
         given = tuple(sorted((n, v) for n, v in patch.items() if v is not CLEAR)), tuple(
             sorted(n for n, v in patch.items() if v is CLEAR))
-        request = (parent, id_, wish is not None, wish and wish.prefix, wish.grace if wish else grace, given,
+        request = (parent, id_, wish is not None, wish and wish.prefix,
+                   wish.grace if wish else grace, given,
                    tuple(sorted((n, getattr(v, "value", v)) for n, v in origin.items()
                                 if n != "id")))
         return (kind, a.type, a.tenant, a.id, action, tenant, call.key), request

@@ -53,8 +53,8 @@ DOOR = {"get": 1, "create": 2, "update": 3, "list": 4, "remove": 5, "roll": 6, "
 HTTP = {"OK": 200, "E_INVALID": 400, "E_TOO_LARGE": 413, "E_UNSUPPORTED": 400,
         "E_UNAUTHENTICATED": 401, "E_EXPIRED": 401, "E_REVOKED": 401, "E_FORBIDDEN": 403,
         "E_NOT_FOUND": 404, "E_EXISTS": 409, "E_REVISION": 412, "E_IDEMPOTENCY": 422}
-API_KEY_TEXT = {"E_UNAUTHENTICATED": "User not authenticated", "E_EXPIRED": "User not authenticated",
-                "E_REVOKED": "User not authenticated", "E_NOT_FOUND": "API key not found",
+API_KEY_TEXT = {**dict.fromkeys(("E_UNAUTHENTICATED", "E_EXPIRED", "E_REVOKED"),
+                                "User not authenticated"), "E_NOT_FOUND": "API key not found",
                 "E_FORBIDDEN": "User does not have the required permissions"}
 
 # ---- which answers each verb of each kind can give ----
@@ -94,6 +94,11 @@ def reachable():
     for verb in ("update", "door update"):
         cells[verb, STRIPE] = tuple(s for s in cells[verb, STRIPE] if s != "E_NOT_FOUND") + (
             "E_EXISTS",)
+    # The first answer of an idempotency key is gone when its record is; an id that the caller
+    # brought is taken by then.
+    for k in (CHECKBOOK, SERVICE, API_KEY):
+        for verb in ("create", "door create"):
+            cells[verb, k] += ("E_NOT_FOUND",)
     # The door answers it with null.
     cells["door get", STRIPE] = ASKED
     # Verbs that a kind has not: known after who asks and what the headers say, before the record.
@@ -104,7 +109,7 @@ def reachable():
         cells["reveal", k] = (*TYPED, "E_NOT_FOUND")
         cells["door roll", k] += ("E_TOO_LARGE",)
     for k in (SERVICE, API_KEY):
-        cells["issue", k] = (*TYPED, "E_REVISION", "E_IDEMPOTENCY", *keyed(k))
+        cells["issue", k] = (*TYPED, "E_REVISION", "E_IDEMPOTENCY", "E_NOT_FOUND", *keyed(k))
     cells["verify", SERVICE] = ("OK", "E_UNAUTHENTICATED", "E_REVOKED", "E_INVALID")
     cells["verify", API_KEY] = (*cells["verify", SERVICE], "E_EXPIRED")
     for verb in ("deactivate", "reactivate"):
@@ -118,7 +123,7 @@ def reachable():
 
 REACHABLE = reachable()
 WEIGHTS = {"verify": 3, "update": 2, "get": 1.2, "roll": 1.6, "webhook_verify": 2.5, "list": 0.8,
-           "audit_verify": 0.3, "maintain": 0.35, "issue": 1.4, "door create": 1.2}
+           "audit_verify": 0.3, "maintain": 0.6, "issue": 1.4, "door create": 1.2}
 
 # ---- values ----
 
@@ -297,7 +302,7 @@ class Machine:
         self.return_to = None
         self.people = self.make_people()
         self.sets = {}
-        self.keyed = collections.deque(maxlen=40)  # calls with an idempotency key
+        self.keyed = collections.deque(maxlen=60)  # calls with an idempotency key
         self.steps = 0
 
     def make_people(self):
@@ -658,8 +663,8 @@ class Machine:
         """Makes a call carry the key of another one by the same actor."""
         rng, now = self.rng, self.store.now()
         names = [name for (day, name), first in self.store.receipts.items()
-                 if name[0] == ask.kind and name[4] == action and day in (now // DAY, now // DAY - 1)
-                 and now - first[4] < DAY]
+                 if name[0] == ask.kind and name[4] == action
+                 and day in (now // DAY, now // DAY - 1) and now - first[4] < DAY]
         people = {(a.type, a.tenant, a.id): a for a in self.people}
         names = [n for n in names if n[1:4] in people]
         if not names:
@@ -810,6 +815,28 @@ class Machine:
                 origin["id"] = id_
         ask.origin = origin if origin or rng.random() < 0.3 else None
         self.expect(ask, lambda: self.change(ask, life.CREATE, patch=patch, origin=origin))
+
+    def do_gone(self, verb, kind):
+        """The same again as a creation whose record was removed since."""
+        for ask, predict in reversed(self.keyed):
+            if ask.verb != verb or ask.kind != kind or ask.id or "id" in (ask.origin or {}):
+                continue
+            tenant = ask.tenant if kind == SERVICE or ask.call.tenant is None else ask.call.tenant
+            a, now = ask.call.actor, self.store.now()
+            first = a and self.store.receipts.get((now // DAY, (
+                kind, a.type, a.tenant, a.id, life.CREATE, tenant, ask.call.key)))
+            if not first or first[1].removed is None and first[1] in self.store.live[kind][:2]:
+                continue
+            if first[1].removed is None:
+                self.flush()
+                r = first[1]
+                remove = Ask("remove", kind, Call(self.people[1], r.tenant), r.tenant, r.parent,
+                             r.text())
+                self.expect(remove, lambda: self.change(remove, life.REMOVE))
+            return self.expect(ask, predict)
+        if verb == "issue":
+            return self.do_issue(verb, kind, "OK")
+        return self.do_create(verb, kind, "OK")
 
     def do_issue(self, verb, kind, want):
         rng = self.rng
@@ -1014,11 +1041,8 @@ class Machine:
         rng, now = self.rng, self.store.now()
         ask, _ = self.begin(verb, kind, "read", want, whole=True)
         page = ask.page = {"limit": rng.choice((1, 2, 3, 5, 20, 100))}
-        if ask.door is None and rng.random() < 0.25:
-            if kind == API_KEY or want == "E_INVALID":
-                page["expires_before"] = now + rng.choice((0, HOUR, 3 * DAY, 500 * DAY))
-            if kind in (API_KEY, SERVICE) and rng.random() < 0.5:
-                page["unused_since"] = now - rng.choice((0, HOUR, DAY))
+        if ask.door is None and rng.random() < 0.4:
+            self.filters(kind, page, want)
         ours = [c for c in self.cursors[-60:] if c[1][:2] == (kind, ask.tenant)]
         if ours and rng.random() < 0.6:
             text, here, id_ = rng.choice(ours)
@@ -1047,6 +1071,16 @@ class Machine:
         if page["limit"] == 20 and not ask.cursor and len(ask.extra) == 1 and rng.random() < 0.5:
             ask.extra = {}  # no page at all: the first 20
         self.expect(ask, predict)
+
+    def filters(self, kind, page, want):
+        """Around the times that the records have."""
+        rng, now, live = self.rng, self.store.now(), self.store.live[kind]
+        if want == "E_INVALID" or (kind == API_KEY and rng.random() < 0.6):
+            ends = [r.now.f["expiresAt"] for r in live if kind == API_KEY] + [now, now + 500 * DAY]
+            page["expires_before"] = (rng.choice(ends) or now) + rng.choice((0, 1))
+        if kind in (API_KEY, SERVICE) and rng.random() < 0.7:
+            used = [r.used for r in live if r.used] or [now]
+            page["unused_since"] = rng.choice(used) + rng.choice((0, 1))
 
     def spoil_page(self, ask, page, ours):
         rng = self.rng
@@ -1185,7 +1219,8 @@ class Machine:
         text, refusal = self.body(patch, ask)
         if kind == CHECKBOOK and refusal is None and self.rng.random() < 0.3:
             origin["client_id"] = self.ksuid()
-            text = (text[:-1] + ", " if text != "{}" else "{") + f'"client_id": "{origin["client_id"]}"}}'
+            text = (text[:-1] + ", " if text != "{}" else "{") + \
+                f'"client_id": "{origin["client_id"]}"}}'
         ask.door["body"] = text
         refused = self.conditions(ask)
         wish = Wish() if kind in (SERVICE, API_KEY) and ask.id is None else None
@@ -1299,7 +1334,8 @@ class Machine:
                 compare(what, {"http": "200", "revision": "0",
                                "content_type": "application/json"}, got)
                 compare_json(what, [
-                    ("items", [[("revision", s.revision), *life.document(r, s, 0)] for s in states]),
+                    ("items", [[("revision", s.revision), *life.document(r, s, 0)]
+                               for s in states]),
                     ("page_info", [("has_next_page", more), ("has_prev_page", prev),
                                    ("start_cursor", None), ("end_cursor", None)])], body)
             return check
@@ -1481,6 +1517,9 @@ class Machine:
                 "door deactivate": "switch", "door reactivate": "switch", "deactivate": "switch",
                 "reactivate": "switch"}.get(verb, verb)
         Ask.door_want = want
+        if want == "E_NOT_FOUND" and name in ("create", "issue"):
+            self.steps += 1
+            return self.do_gone(verb, kind)
         getattr(self, f"do_{name}")(verb, kind, want)
         self.steps += 1
         if SLOWLY:

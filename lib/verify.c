@@ -87,7 +87,7 @@ static credstore_status judge(const cs_kind *kind, const cs_loaded *loaded, int6
     return CREDSTORE_OK;
 }
 
-static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+static credstore_status look_once(cs_txn *txn, const cs_kind *kind, const char *ksuid,
                                   const uint8_t digest[32], credstore_actor *out,
                                   credstore_error *err)
 {
@@ -116,6 +116,25 @@ static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *
 cleanup:
     cs_loaded_free(&loaded);
     cs_desk_free(desk);
+    return status;
+}
+
+/* By the id that the token carries; on a refusal by its digest, since a key that another store
+   issued may have been imported here. Every refusal takes both ways, so that they cost the same. */
+static credstore_status verify_in(cs_txn *txn, const cs_kind *kind, const char *ksuid,
+                                  const uint8_t digest[32], credstore_actor *out,
+                                  credstore_error *err)
+{
+    credstore_error refused = {0};
+    credstore_status status;
+
+    if (ksuid == NULL)
+        return look_once(txn, kind, NULL, digest, out, err);
+    status = look_once(txn, kind, ksuid, digest, out, &refused);
+    if (status == CREDSTORE_E_UNAUTHENTICATED)
+        return look_once(txn, kind, NULL, digest, out, err);
+    if (err != NULL && status != CREDSTORE_OK)
+        *err = refused;
     return status;
 }
 

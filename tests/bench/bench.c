@@ -85,7 +85,8 @@ static void must_be_ok(credstore_status status, const credstore_error *err, cons
 {
     if (status == CREDSTORE_OK)
         return;
-    fprintf(stderr, "bench: %s: %s: %s\n", what, credstore_status_name(status), err->message);
+    fprintf(stderr, "bench: %s: %s: %s\n", what, credstore_status_name((int32_t)status),
+            err->message);
     exit(1);
 }
 

@@ -2,7 +2,9 @@
  *
  * A store in a process of its own, for the state machine (tests/machine/machine_test.py):
  *
- *   machine_driver memory|<store folder> <now, ms> <id>,<resource>,<action>...
+ *   machine_driver memory|<store folder> <now, ms> <seed> <id>,<resource>,<action>...
+ *
+ * The library's randomness comes from the seed, so that a run repeats to the byte.
  *
  * A command is a line "<verb> TAB <name>=<value> TAB ...", an answer a line "<status> TAB
  * <name>=<value> TAB ...". In values \ TAB and newline are written \\ \t \n. Answers go out at each
@@ -24,6 +26,7 @@
 #include <string.h>
 
 #include "credstore.h"
+#include "crypto/openssl.h"
 
 enum { FIELDS_MAX = 64, LINE_BYTES = 1 << 19, ACTORS_MAX = 1 << 15, LIST_MAX = 64 };
 
@@ -529,9 +532,26 @@ static int64_t now_of(void *ctx)
     return ((const session *)ctx)->now;
 }
 
+static uint64_t random_state;
+
+/* splitmix64 */
+static int32_t repeatable(void *ctx, uint8_t *out, size_t len)
+{
+    (void)ctx;
+    for (size_t i = 0; i < len; i++) {
+        uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
+
+        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+        out[i] = (uint8_t)(z >> 56);
+    }
+    return CREDSTORE_CRYPTO_OK;
+}
+
 static credstore_status open_store(session *s, credstore_error *err)
 {
     static const uint8_t root[32] = {7};
+    static credstore_crypto crypto;
     credstore_key_source *key = NULL;
     credstore_options options = {
         .struct_size = sizeof options,
@@ -540,9 +560,14 @@ static credstore_status open_store(session *s, credstore_error *err)
         .catalogue_count = s->catalogue_count,
         .now_ms = now_of,
         .now_ctx = s,
+        .crypto = &crypto,
     };
     credstore_status status = credstore_key_bytes(root, sizeof root, &key, err);
 
+    crypto = cs_crypto_openssl;
+    crypto.random = repeatable;
+    if (status == CREDSTORE_OK)
+        status = cs_openssl_new(&options.crypto_ctx, err);
     options.key = key;
     if (status == CREDSTORE_OK)
         status = credstore_open(s->path, &options, &s->store, err);
@@ -968,14 +993,16 @@ int main(int argc, char **argv)
     char *line = malloc(LINE_BYTES);
     bool ok = false;
 
-    if (argc < 3 || line == NULL) {
-        fprintf(stderr, "machine_driver memory|<folder> <now> <id>,<resource>,<action>...\n");
+    if (argc < 4 || line == NULL) {
+        fprintf(stderr,
+                "machine_driver memory|<folder> <now> <seed> <id>,<resource>,<action>...\n");
         free(line);
         return 2;
     }
     s.path = strcmp(argv[1], "memory") == 0 ? NULL : argv[1];
     s.now = strtoll(argv[2], NULL, 10);
-    for (int i = 3; i < argc && s.catalogue_count < LIST_MAX; i++) {
+    random_state = strtoull(argv[3], NULL, 10);
+    for (int i = 4; i < argc && s.catalogue_count < LIST_MAX; i++) {
         credstore_permission *to = &s.catalogue[s.catalogue_count++];
 
         to->id = strtok(argv[i], ",");

@@ -797,15 +797,15 @@ class Store:
             r.removed, r.used = self.now(), 0
             self.live[r.kind].remove(r)
             self.purges.append(self.now() // DAY)
+        today = self.now() // DAY
+        for key in sorted((k for k in self.receipts if k[0] < today - 1),
+                          key=lambda k: k[0])[:4]:  # each change takes a few along
+            del self.receipts[key]
         self.last_change = self.now()
 
     def put_receipt(self, name, request, done):
-        today = self.now() // DAY
-        for key in sorted((k for k in self.receipts if k[0] < today - 1),
-                          key=lambda k: k[0])[:4]:
-            del self.receipts[key]
-        self.receipts[today, name] = (request, done.record, done.state.revision, done.token,
-                                      self.now())
+        self.receipts[self.now() // DAY, name] = (request, done.record, done.state.revision,
+                                                  done.token, self.now())
 
     # ---- lists ----
 

@@ -244,9 +244,9 @@ class Table:
 
 
 class Driver:
-    def __init__(self, path):
+    def __init__(self, path, seed):
         self.process = subprocess.Popen(
-            [DRIVER, path, str(NOW), *(",".join(p) for p in CATALOGUE)],
+            [DRIVER, path, str(NOW), str(seed), *(",".join(p) for p in CATALOGUE)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, lines):
@@ -294,7 +294,7 @@ def items_of(fields):
 class Machine:
     def __init__(self, rng, table, path):
         self.rng, self.table, self.path = rng, table, path
-        self.driver = Driver(path)
+        self.driver = Driver(path, rng.getrandbits(63))
         self.store = life.Store(NOW)
         self.store.audit += [None, None]  # the store was made, and learned its catalogue
         self.batch, self.bytes = [], 0
@@ -937,7 +937,7 @@ class Machine:
             patch = {n: self.value(kind, n) for n in SECRETS[kind]
                      if n == name or rng.random() < 0.2}
             if bad:
-                patch = rng.choice(({}, {name: self.bad_value(kind, name)},
+                patch = rng.choice(({}, {name: self.bad_value(kind, name)}, {name: CLEAR},
                                     {PATCH[kind][1 if kind == STRIPE else 0]: "pk_"}))
             return self.door_roll(ask, grace, patch)
         if bad and rng.random() < 0.5:
@@ -1255,7 +1255,8 @@ class Machine:
         ask.door["query"] = f"x=1&grace_s={grace}" if grace else ""
         if ask.wish is None:
             ask.door["body"], refusal = self.body(patch, ask)
-            if not patch or any(n not in SECRETS[ask.kind] for n in patch):
+            if not patch or CLEAR in patch.values() or \
+                    any(n not in SECRETS[ask.kind] for n in patch):
                 refusal = refusal or "E_INVALID"
             more = {"patch": patch, "grace": grace}
         self.through_door(ask, "change", (refused, refusal),

@@ -474,6 +474,14 @@ static bool wait_for_all(shared *s)
     return true;
 }
 
+static bool all_found_out(shared *s)
+{
+    for (size_t i = 0; i < STALE_KINDS; i++)
+        if (atomic_load(&s->stale[i]) == 0)
+            return false;
+    return true;
+}
+
 static bool write_all(writer *w, uint64_t changes)
 {
     for (size_t lane = 0; lane < LANES; lane++) {
@@ -482,7 +490,8 @@ static bool write_all(writer *w, uint64_t changes)
             return false;
     }
     atomic_store(&w->s->ready, true);
-    for (size_t lane = 0; w->made < changes; lane = (lane + 1) % LANES)
+    for (size_t lane = 0; w->made < changes && !(w->s->cached && all_found_out(w->s));
+         lane = (lane + 1) % LANES)
         if (!step(w, lane))
             return false;
     return wait_for_all(w->s);
@@ -598,7 +607,7 @@ static void run(shared *s, uint64_t changes)
     end_processes(pids);
     test_folder_remove(folder);
     assert_true(ok);
-    assert_true(w.made >= changes);
+    assert_true(w.made >= changes || s->cached);
     printf("%s: %" PRIu64 " changes on %s in %.1f s, %" PRIu64 " verifications, %" PRIu64
            " looks at a change after it had returned\n",
            s->cached ? "with a cache of 10 ms" : "plain", w.made, fs, (double)us / 1e6,
@@ -621,17 +630,16 @@ static void nothing_stale_is_seen(void **state)
     unshare(s);
 }
 
-/* The test above can fail. */
+/* The test above can fail: changes until each kind of stale answer was seen, at most as many. */
 static void a_cache_is_found_out(void **state)
 {
-    const uint64_t changes = test_number("CREDSTORE_CHANGES", 10000) / 20 + 300;
+    const uint64_t changes = test_number("CREDSTORE_CHANGES", 10000);
     shared *s = share(changes);
 
     (void)state;
     s->cached = true;
     run(s, changes);
-    for (size_t i = 0; i < STALE_KINDS; i++)
-        assert_true(atomic_load(&s->stale[i]) > 0);
+    assert_true(all_found_out(s));
     unshare(s);
 }
 

@@ -11,7 +11,7 @@
 #include "marks.h"
 #include "receipt.h"
 
-enum { BATCH = 64, MARKS_BATCH = 32 /* a nonce each, of what a change draws */ };
+enum { MINUTE_MS = 60000, BATCH = 64, MARKS_BATCH = 32 /* a nonce each, of what a change draws */ };
 
 /* ---- last used ---- */
 
@@ -226,6 +226,17 @@ static credstore_status purge_removed(credstore *store, bool *more, credstore_er
     return status;
 }
 
+/* ---- the store's time ---- */
+
+/* Writes the head alone, so that what was over by now stays so when the clock goes back. */
+static credstore_status note_time(cs_txn *txn, void *arg, credstore_error *err)
+{
+    (void)arg;
+    (void)err;
+    txn->changed = txn->now - txn->head.time >= MINUTE_MS;
+    return CREDSTORE_OK;
+}
+
 /* ---- all of it ---- */
 
 static int64_t monotonic_ms(void)
@@ -256,8 +267,16 @@ static credstore_status purge_task(round *r, bool *more, credstore_error *err)
     return purge_removed(r->store, more, err);
 }
 
+static credstore_status time_task(round *r, bool *more, credstore_error *err)
+{
+    const cs_work work = {note_time, NULL, 0};
+
+    *more = false;
+    return cs_txn_write(r->store, &work, err);
+}
+
 typedef credstore_status task(round *r, bool *more, credstore_error *err);
-static task *const tasks[] = {marks_task, receipts_task, purge_task};
+static task *const tasks[] = {marks_task, receipts_task, purge_task, time_task};
 
 credstore_status credstore_maintain(credstore *store, uint32_t budget_ms, uint32_t *more,
                                     credstore_error *err)

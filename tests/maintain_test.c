@@ -28,13 +28,32 @@ static void nothing_to_do_writes_nothing(test_world *w)
     (void)life_issue(w, 0);
     generation = test_generation(w->t.store);
     for (int i = 0; i < 3; i++) {
-        atomic_fetch_add(&w->t.now, LIFE_DAY);
+        atomic_fetch_add(&w->t.now, 1000);
         life_ok(credstore_maintain(w->t.store, i == 0 ? 0 : 1, &more, &err));
         assert_int_equal(more, 0);
     }
     assert_int_equal(test_generation(w->t.store), generation);
     life_fails(CREDSTORE_E_INVALID, credstore_maintain(NULL, 0, &more, &err));
     assert_int_equal(more, 0);
+}
+
+/* What was over when the store's time was noted stays so, though nothing was changed since. */
+static void the_time_is_noted(test_world *w)
+{
+    const life_key key = life_issue(w, 0);
+    const credstore_api_key_patch ends = {.struct_size = sizeof ends,
+                                          .expires_at = CREDSTORE_TIME(TEST_NOW + LIFE_DAY / 4)};
+    uint64_t generation;
+    credstore_error err;
+
+    life_ok(credstore_api_key_update(w->t.store, &w->call, key.id, &ends, NULL, &err));
+    generation = test_generation(w->t.store);
+    atomic_store(&w->t.now, TEST_NOW + LIFE_DAY / 2);
+    life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
+    life_ok(credstore_maintain(w->t.store, 0, NULL, &err));
+    assert_int_equal(test_generation(w->t.store), generation + 1);
+    atomic_store(&w->t.now, TEST_NOW);
+    life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
 }
 
 static void marks_once_a_minute(test_world *w)
@@ -199,6 +218,7 @@ int main(void)
 {
     static const test_row rows[] = {
         {"nothing to do writes nothing", nothing_to_do_writes_nothing},
+        {"the time is noted", the_time_is_noted},
         {"marks once a minute", marks_once_a_minute},
         {"only what was let in", only_what_was_let_in},
         {"service credentials too", service_credentials_too},

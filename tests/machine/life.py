@@ -881,7 +881,7 @@ class Store:
             del self.receipts[key]
         over = [d for d in self.purges if d < today - 30]
         self.purges = [d for d in self.purges if d >= today - 30]
-        if wrote or old or over:
+        if wrote or old or over or self.now() - self.last_change >= MINUTE:
             self.last_change = self.now()
         return unsure
 

@@ -4,12 +4,12 @@
  * nothing is left or the budget is spent.
  */
 #include <string.h>
-#include <time.h>
 
 #include "error.h"
 #include "load.h"
 #include "marks.h"
 #include "receipt.h"
+#include "time.h"
 
 enum { MINUTE_MS = 60000, BATCH = 64, MARKS_BATCH = 32 /* a nonce each, of what a change draws */ };
 
@@ -239,14 +239,6 @@ static credstore_status note_time(cs_txn *txn, void *arg, credstore_error *err)
 
 /* ---- all of it ---- */
 
-static int64_t monotonic_ms(void)
-{
-    struct timespec now = {0};
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 typedef struct round {
     credstore *store;
     size_t next_mark;
@@ -281,7 +273,7 @@ static task *const tasks[] = {marks_task, receipts_task, purge_task, time_task};
 credstore_status credstore_maintain(credstore *store, uint32_t budget_ms, uint32_t *more,
                                     credstore_error *err)
 {
-    const int64_t end = budget_ms == 0 ? INT64_MAX : monotonic_ms() + budget_ms;
+    const int64_t end = budget_ms == 0 ? INT64_MAX : cs_time_monotonic() + budget_ms;
     round r = {store, 0};
     bool left = false;
     credstore_status status;
@@ -295,7 +287,7 @@ credstore_status credstore_maintain(credstore *store, uint32_t budget_ms, uint32
     for (size_t i = 0; i < sizeof tasks / sizeof *tasks && status == CREDSTORE_OK; i++) {
         do
             status = tasks[i](&r, &left, err);
-        while (status == CREDSTORE_OK && left && monotonic_ms() < end);
+        while (status == CREDSTORE_OK && left && cs_time_monotonic() < end);
         if (left && more != NULL)
             *more = 1;
     }

@@ -4,11 +4,11 @@
  * is a tombstone, so that going on after a crash or a spent budget is the same as beginning.
  */
 #include <string.h>
-#include <time.h>
 
 #include "error.h"
 #include "load.h"
 #include "text.h"
+#include "time.h"
 #include "update.h"
 
 enum { RECORD_HEAD = 2 + CS_SCOPE_LEN };
@@ -28,14 +28,6 @@ typedef struct found_record {
     const cs_kind *kind;
     char parent[CS_ID_MAX + 1], id[CS_ID_MAX + 1];
 } found_record;
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now = {0};
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static bool note_key(void *arg, credstore_bytes key, credstore_bytes value)
 {
@@ -108,7 +100,7 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
     *found = false;
     if (status != CREDSTORE_OK)
         return status;
-    while (!*found && monotonic_ms() < w->end && step(w, &txn, &at, &status, err)) {
+    while (!*found && cs_time_monotonic() < w->end && step(w, &txn, &at, &status, err)) {
         credstore_error unread = {0};
         cs_loaded loaded = {0};
 
@@ -164,7 +156,7 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
                                     uint32_t budget_ms, uint32_t *more, uint64_t *removed,
                                     credstore_error *err)
 {
-    walk w = {.end = budget_ms == 0 ? INT64_MAX : monotonic_ms() + budget_ms};
+    walk w = {.end = budget_ms == 0 ? INT64_MAX : cs_time_monotonic() + budget_ms};
     found_record record;
     bool found = true;
     uint64_t count = 0;
@@ -172,7 +164,7 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
 
     cs_error_clear(err);
     status = begin(&w, store, call, err);
-    while (status == CREDSTORE_OK && monotonic_ms() < w.end) {
+    while (status == CREDSTORE_OK && cs_time_monotonic() < w.end) {
         status = find_next(&w, &found, &record, err);
         if (status != CREDSTORE_OK || !found)
             break;
@@ -181,10 +173,10 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
         count += status == CREDSTORE_OK;
     }
     if (more != NULL)
-        *more = status == CREDSTORE_OK && monotonic_ms() >= w.end;
+        *more = status == CREDSTORE_OK && cs_time_monotonic() >= w.end;
     if (removed != NULL)
         *removed = count;
-    if (status == CREDSTORE_OK && w.damage != CREDSTORE_OK && monotonic_ms() < w.end)
+    if (status == CREDSTORE_OK && w.damage != CREDSTORE_OK && cs_time_monotonic() < w.end)
         return cs_fail(err, w.damage, NULL, w.why.message);
     return status;
 }

@@ -203,3 +203,11 @@ int64_t cs_time_now(void *unused)
         return 0; /* before all that was stored: expiry then goes by the largest time seen */
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
+
+int64_t cs_time_monotonic(void)
+{
+    struct timespec now = {0, 0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}

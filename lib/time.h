@@ -19,6 +19,9 @@ bool cs_time_parse(const char *ptr, size_t len, int64_t *unix_ms);
 /* Writes ...T05:31:56Z (seconds, cut) or ...T05:31:56.117Z. False outside 1970..9999. */
 bool cs_time_format(int64_t unix_ms, bool with_ms, char out[CS_TIME_TEXT]);
 
+/* CLOCK_MONOTONIC, in milliseconds: for budgets. */
+int64_t cs_time_monotonic(void);
+
 /* CLOCK_REALTIME. */
 int64_t cs_time_now(void *unused);
 

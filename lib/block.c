@@ -5,6 +5,7 @@
 #include "block.h"
 
 #include <stdint.h>
+#include <string.h>
 
 #include "credstore.h"
 #include "mem.h"
@@ -43,6 +44,17 @@ void cs_block_adopt(void *parent, void *child)
         continue;
     last->next = head_of(parent)->next;
     head_of(parent)->next = head_of(child);
+}
+
+const char *cs_block_text(char **at, credstore_bytes text)
+{
+    char *start = *at;
+
+    if (text.len > 0)
+        memcpy(start, text.ptr, text.len);
+    start[text.len] = '\0';
+    *at += text.len + 1;
+    return start;
 }
 
 void credstore_free(const void *view)

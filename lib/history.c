@@ -102,9 +102,7 @@ credstore_status cs_history(credstore *store, const cs_kind *kind, const credsto
     if (out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
     cs_hand_over(out, NULL);
-    status = cs_op_begin(&r.op, store, kind, CS_READ, call, names, err);
-    if (status == CREDSTORE_OK && names->id == NULL)
-        status = cs_op_set_id(&r.op, NULL, err);
+    status = cs_op_begin_record(&r.op, store, kind, CS_READ, call, names, err);
     if (status == CREDSTORE_OK && (limit < 1 || limit > LIMIT_MAX))
         status = cs_fail(err, CREDSTORE_E_INVALID, "limit", "A page has 1..100 items");
     if (status == CREDSTORE_OK)

@@ -38,17 +38,6 @@ static bool note_key(void *arg, credstore_bytes key, credstore_bytes value)
     return s->key_count < LEAKS_MAX;
 }
 
-static char *copy(char **at, credstore_bytes text)
-{
-    char *start = *at;
-
-    if (text.len > 0)
-        memcpy(start, text.ptr, text.len);
-    start[text.len] = '\0';
-    *at += text.len + 1;
-    return start;
-}
-
 static credstore_status add(search *s, const cs_loaded *loaded, const credstore_leak *what,
                             const char *field, credstore_error *err)
 {
@@ -63,10 +52,10 @@ static credstore_status add(search *s, const cs_loaded *loaded, const credstore_
     at = (char *)(leak + 1);
     *leak = *what;
     leak->struct_size = sizeof *leak;
-    leak->tenant = copy(&at, r->owner);
-    leak->parent = copy(&at, r->parent);
-    leak->id = copy(&at, r->id);
-    leak->field = copy(&at, name);
+    leak->tenant = cs_block_text(&at, r->owner);
+    leak->parent = cs_block_text(&at, r->parent);
+    leak->id = cs_block_text(&at, r->id);
+    leak->field = cs_block_text(&at, name);
     cs_block_adopt(s->page, leak);
     s->items[s->page->count++] = leak;
     return CREDSTORE_OK;

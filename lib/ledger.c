@@ -151,17 +151,6 @@ typedef struct reading {
     const credstore_audit_entry **items;
 } reading;
 
-static const char *copy(char **at, credstore_bytes text)
-{
-    char *start = *at;
-
-    if (text.len > 0)
-        memcpy(start, text.ptr, text.len);
-    start[text.len] = '\0';
-    *at += text.len + 1;
-    return start;
-}
-
 static const char *field_name(const cs_kind *kind, uint16_t id)
 {
     const size_t i = kind == NULL ? 0 : cs_field_index(kind, id);
@@ -191,11 +180,11 @@ static credstore_audit_entry *show(const cs_ledger_entry *from)
     out->seq = from->seq;
     out->revision = e->revision;
     out->time = from->time;
-    out->actor = copy(&at, e->actor);
-    out->tenant = copy(&at, e->tenant);
-    out->parent = copy(&at, e->parent);
-    out->id = copy(&at, e->id);
-    out->request_id = copy(&at, e->request_id);
+    out->actor = cs_block_text(&at, e->actor);
+    out->tenant = cs_block_text(&at, e->tenant);
+    out->parent = cs_block_text(&at, e->parent);
+    out->id = cs_block_text(&at, e->id);
+    out->request_id = cs_block_text(&at, e->request_id);
     for (size_t i = 0; i < e->changed_count; i++)
         changed[i] = field_name(kind, e->changed[i]);
     out->changed = e->changed_count == 0 ? NULL : changed;

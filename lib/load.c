@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "time.h"
 
 cs_label cs_record_label(uint8_t role, const cs_locator *at, uint16_t field, uint64_t revision)
 {
@@ -231,18 +232,17 @@ credstore_status cs_put_usage(cs_txn *txn, const cs_locator *at, int64_t used, c
 }
 
 enum { RETENTION_DAYS = 30 };
-static const int64_t day_ms = INT64_C(86400000);
 
 uint32_t cs_purge_day(int64_t now)
 {
-    const int64_t day = now / day_ms;
+    const int64_t day = now / CS_DAY_MS;
 
     return day < RETENTION_DAYS ? 0 : (uint32_t)(day - RETENTION_DAYS);
 }
 
 credstore_status cs_put_purge(cs_txn *txn, const cs_locator *at, credstore_error *err)
 {
-    const uint32_t day = (uint32_t)(txn->now / day_ms);
+    const uint32_t day = (uint32_t)(txn->now / CS_DAY_MS);
     const cs_label label = cs_record_label(CS_ROLE_PURGE, at, 0, day);
     cs_key key;
 

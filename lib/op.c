@@ -266,6 +266,17 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
     return status == CREDSTORE_OK ? set_scope(op, err) : status;
 }
 
+credstore_status cs_op_begin_record(cs_op *op, credstore *store, const cs_kind *kind, cs_class cls,
+                                    const credstore_call *call, const cs_names *names,
+                                    credstore_error *err)
+{
+    const credstore_status status = cs_op_begin(op, store, kind, cls, call, names, err);
+
+    if (status == CREDSTORE_OK && names->id == NULL)
+        return cs_op_set_id(op, NULL, err);
+    return status;
+}
+
 credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_call *call,
                                    bool *all, credstore_error *err)
 {

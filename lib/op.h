@@ -47,6 +47,11 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
                              const credstore_call *call, const cs_names *names,
                              credstore_error *err);
 
+/* The same for verbs on a record that has to be there: its id may not be missing. */
+credstore_status cs_op_begin_record(cs_op *op, credstore *store, const cs_kind *kind, cs_class cls,
+                                    const credstore_call *call, const cs_names *names,
+                                    credstore_error *err);
+
 /* The same for the audit, which is of no kind: *all = may see every tenant's, else its own
  * tenant's. */
 credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_call *call,

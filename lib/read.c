@@ -65,10 +65,8 @@ credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_c
     if (out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
     cs_hand_over(out, NULL);
-    status = cs_op_begin(&op, store, kind, CS_READ, call, names, err);
+    status = cs_op_begin_record(&op, store, kind, CS_READ, call, names, err);
 
-    if (status == CREDSTORE_OK && names->id == NULL)
-        status = cs_op_set_id(&op, NULL, err);
     if (status == CREDSTORE_OK)
         status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
@@ -172,10 +170,8 @@ credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstor
     if (out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
     *out = NULL;
-    status = cs_op_begin(&op, store, kind, CS_REVEAL, call, names, err);
+    status = cs_op_begin_record(&op, store, kind, CS_REVEAL, call, names, err);
 
-    if (status == CREDSTORE_OK && names->id == NULL)
-        status = cs_op_set_id(&op, NULL, err);
     if (status == CREDSTORE_OK &&
         (index == kind->field_count || kind->fields[index].type != CS_SECRET))
         status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The kind has no such secret field");

@@ -8,16 +8,16 @@
 #include <string.h>
 
 #include "error.h"
+#include "time.h"
 #include "text.h"
 
 enum { FIELD_TOKEN = 1, REST_LEN = 4 + 1 + 3 * 8 };
 /* request, revision, made at, kind, scope; the id follows */
 enum { HEAD_LEN = CS_RECEIPT_MAC + 8 + 8 + 1 + CS_SCOPE_LEN };
-static const int64_t day_ms = INT64_C(86400000);
 
 static uint32_t day_of(int64_t now)
 {
-    return (uint32_t)(now / day_ms);
+    return (uint32_t)(now / CS_DAY_MS);
 }
 
 static credstore_status mac(const credstore *store, const credstore_bytes *parts, size_t count,
@@ -152,7 +152,7 @@ static credstore_status read_receipt(const cs_txn *txn, const cs_receipt *receip
                                plain, err);
     if (status != CREDSTORE_OK)
         return status;
-    if (txn->now - (int64_t)cs_get_u64(plain + CS_RECEIPT_MAC + 8) >= day_ms)
+    if (txn->now - (int64_t)cs_get_u64(plain + CS_RECEIPT_MAC + 8) >= CS_DAY_MS)
         return status; /* over: as if it were not there */
     if (!cs_equal_secret(plain, receipt->request, CS_RECEIPT_MAC))
         return cs_fail(err, CREDSTORE_E_IDEMPOTENCY, "Idempotency-Key",

@@ -5,8 +5,8 @@
 #include "store.h"
 
 #include "error.h"
+#include "time.h"
 
-static const int64_t day_ms = INT64_C(86400000);
 enum { DECOY_LEN = 512 };
 
 credstore_status cs_store_usable(const credstore *store, credstore_error *err)
@@ -20,7 +20,7 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err)
 
 int64_t cs_store_effective(int64_t clock, int64_t largest)
 {
-    return largest > clock && largest - clock < day_ms ? largest : clock;
+    return largest > clock && largest - clock < CS_DAY_MS ? largest : clock;
 }
 
 int64_t cs_store_clock(const credstore *store)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { CS_DAY_MS = 86400000 };
 enum { CS_TIME_TEXT = 25 }; /* 2023-11-07T05:31:56.117Z and a NUL */
 
 /* Parses an RFC 3339 date-time, any offset, any number of fraction digits (cut to milliseconds).

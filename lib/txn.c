@@ -8,9 +8,9 @@
 #include <time.h>
 
 #include "error.h"
+#include "time.h"
 
 enum { LANE = 0, ATTEMPTS = 16, HEAD_LEN = 8 + 8 + CS_CHAIN_LEN + 8 };
-static const int64_t day_ms = INT64_C(86400000);
 
 /* ---- what get and scan hand over ---- */
 
@@ -87,7 +87,6 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     int32_t result;
 
     txn->store = store;
-    txn->write = write;
     txn->changed = false;
     memset(txn->audit_nonce, 0, sizeof txn->audit_nonce);
     txn->clock_behind = false;
@@ -282,7 +281,7 @@ static void remember(credstore *store, const cs_head *head)
     uint64_t seen = atomic_load(&store->seen_generation);
     int64_t time = atomic_load(&store->seen_time);
 
-    while ((time < head->time || time - head->time >= day_ms) &&
+    while ((time < head->time || time - head->time >= CS_DAY_MS) &&
            !atomic_compare_exchange_weak(&store->seen_time, &time, head->time))
         continue;
     while (seen < head->generation &&

@@ -21,7 +21,7 @@ enum { CS_TXN_RANDOM = 1280 };
 typedef struct cs_txn {
     credstore *store;
     void *handle;
-    bool write, changed;
+    bool changed;
     bool clock_behind;  /* by a day or more: the clock decided, not the head's time */
     int64_t clock, now; /* clock: the host's, read before the transaction began */
     uint64_t seen;      /* the generation that this process knew of before it began */

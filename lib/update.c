@@ -589,7 +589,6 @@ credstore_status cs_update(credstore *store, const cs_kind *kind, const credstor
 credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
                          const cs_request *request, void *out, credstore_error *err)
 {
-    cs_error_clear(err);
     return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
 }
 

@@ -221,12 +221,10 @@ credstore_status cs_webhook_verify(credstore *store, const cs_kind *kind,
     check c = {.field = field, .body = body};
     cs_loaded loaded = {0};
     cs_txn txn;
-    credstore_status status = cs_op_begin(&c.op, store, kind, CS_REVEAL, call, names, err);
+    credstore_status status = cs_op_begin_record(&c.op, store, kind, CS_REVEAL, call, names, err);
 
     if (status == CREDSTORE_OK && field == 0)
         status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
-    if (status == CREDSTORE_OK && names->id == NULL)
-        status = cs_op_set_id(&c.op, NULL, err);
     if (status == CREDSTORE_OK && field == 0)
         status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
     if (status == CREDSTORE_OK && (body == NULL || (body->ptr == NULL && body->len > 0)))

@@ -72,7 +72,7 @@ a\    if (status == CREDSTORE_OK) { answered = 1; kept = *out; memcpy(seen, dige
 fault "audit skipped" update.c 's/return status == CREDSTORE_OK ? put_audit/return status == CREDSTORE_OK \&\& c->action != CS_ACTION_ROLL ? put_audit/'
 fault "tenant unchecked" op.c 's/return cs_bytes_equal(record->owner, cs_bytes_of(op->tenant)) &&/return/'
 fault "receipts ignored" receipt.c 's/receipt->wanted && back < 2/back < 0/'
-fault "a receipt for two days" receipt.c 's/>= day_ms)/>= 2 * day_ms)/'
+fault "a receipt for two days" receipt.c 's/>= CS_DAY_MS)/>= 2 * CS_DAY_MS)/'
 fault "expiry ignored" verify.c 's/if (end != 0 && end <= now)/if (0)/'
 fault "tombstone ignored" load.c 's/out->removed = out->found;/out->removed = false;/'
 fault "history restores a token" merge.c 's/(field->flags & (CS_INTERNAL | CS_FROM_ORIGIN)) != 0 ||//'
@@ -81,7 +81,7 @@ fault "filter ignored" list.c 's/return w->page.unused_since == 0 ||/return 1 ||
 fault "the actor's own key unchecked" update.c 's/^    if (kind == NULL)$/    if (1)/'
 fault "expected revision ignored" update.c 's/(!found || revision != expected)/!found/'
 fault "switched off, and taken" webhook.c 's/if (active->number == 0)/if (0)/'
-fault "a clock that jumps back is believed" store.c 's/largest > clock && largest - clock < day_ms/0/'
+fault "a clock that jumps back is believed" store.c 's/largest > clock && largest - clock < CS_DAY_MS/0/'
 fault "a cursor of any list" list.c 's/cs_equal_secret(mac, raw, CURSOR_MAC) &&/1 \&\&/'
 fault "the same again is a change" update.c 's/c->old.found && c->settle.changed == 0;/0;/'
 

@@ -8,13 +8,14 @@
 #include <string.h>
 
 #include "error.h"
+#include "ring.h"
 
 static credstore_status name_key(const credstore *store, const char *name, cs_key *key,
                                  uint8_t mac[32], credstore_error *err)
 {
     const credstore_bytes part = cs_bytes_of(name);
     const credstore_status status =
-        cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
+        cs_name_mac(&store->sealer, cs_store_name_key(store),
                     CS_NAME_ALIAS, &part, 1, mac, err);
 
     cs_key_alias(key, mac);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "ring.h"
 
 enum { LANE = 0, MAC_HEAD = 2 + 8 };
 
@@ -60,7 +61,7 @@ static void put_entry(cs_buf *out, const cs_audit_entry *entry, int64_t now)
 static credstore_status chain_after(const credstore *store, credstore_bytes message,
                                     uint8_t out[CS_CHAIN_LEN], credstore_error *err)
 {
-    const cs_data_key *key = cs_keyring_active(&store->keyring, CS_PURPOSE_CHAIN);
+    const cs_data_key *key = cs_keyring_active(cs_store_ring(store), CS_PURPOSE_CHAIN);
     const int32_t result = store->sealer.crypto->mac(store->sealer.ctx, key->handle, message, out);
 
     if (result != CREDSTORE_CRYPTO_OK)

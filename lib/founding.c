@@ -9,14 +9,15 @@
 
 #include "audit.h"
 #include "error.h"
+#include "ring.h"
 #include "root.h"
+#include "unlock.h"
 
 static const char magic[] = "credstore"; /* stored without its NUL */
 enum {
     MAGIC_LEN = sizeof magic - 1,
     META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN,
     SEALED_META_LEN = 1 + 8 + 8, /* highest format, created at, epoch */
-    SLOTS_MAX = 64,
     LANE = 0
 };
 
@@ -81,95 +82,7 @@ static credstore_status read_sealed_meta(cs_txn *txn, const cs_store_keys *keys,
     return status;
 }
 
-/* ---- store keys ---- */
-
-static credstore_status load_store_keys(const cs_sealer *sealer, const uint8_t *raw, uint8_t rights,
-                                        cs_store_keys *keys, credstore_error *err)
-{
-    credstore_status status;
-
-    memset(keys, 0, sizeof *keys);
-    keys->can_reveal = (rights & CS_RIGHT_REVEAL) != 0;
-    status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, raw, &keys->body, err);
-    if (status == CREDSTORE_OK && keys->can_reveal)
-        status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, raw + CS_DATA_KEY_LEN,
-                                  &keys->secret, err);
-    return status;
-}
-
-static void free_store_keys(const cs_sealer *sealer, cs_store_keys *keys)
-{
-    cs_data_key_free(sealer, &keys->body);
-    cs_data_key_free(sealer, &keys->secret);
-}
-
-typedef struct slots {
-    size_t count;
-    uint16_t number[SLOTS_MAX];
-    credstore_bytes value[SLOTS_MAX];
-} slots;
-
-static bool note_slot(void *arg, credstore_bytes key, credstore_bytes value)
-{
-    slots *all = arg;
-
-    if (key.len == 3) {
-        all->number[all->count] = cs_get_u16((const uint8_t *)key.ptr + 1);
-        all->value[all->count++] = value;
-    }
-    return all->count < SLOTS_MAX;
-}
-
-/* Tries each root slot with the key given at open; the first that is its own decides. */
-static credstore_status unwrap(cs_txn *txn, const credstore_key_source *source, cs_store_keys *keys,
-                               credstore_error *err)
-{
-    credstore *store = txn->store;
-    slots all = {0};
-    bool ours = false;
-    uint8_t rights = 0;
-    cs_key from, to = {1, {CS_TABLE_ROOT + 1}};
-    credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
-    credstore_status status;
-
-    if (raw == NULL)
-        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    cs_key_root(&from, 0);
-    status = cs_txn_scan(txn, &from, &to, &(const cs_scan){false, SLOTS_MAX, note_slot, &all}, err);
-    for (size_t i = 0; i < all.count && status == CREDSTORE_OK && !ours; i++)
-        status = cs_root_unwrap(&store->sealer, source, all.number[i], all.value[i],
-                                cs_secret_bytes(raw), &rights, &ours, err);
-    if (status == CREDSTORE_OK && !ours)
-        status = cs_fail(err, CREDSTORE_E_KEY_UNAVAILABLE, "key",
-                         "The root key opens no root slot of this store");
-    if (status == CREDSTORE_OK)
-        status = load_store_keys(&store->sealer, cs_secret_bytes(raw), rights, keys, err);
-    credstore_secret_free(raw);
-    return status;
-}
-
 /* ---- loading ---- */
-
-static credstore_status load_keyring(cs_txn *txn, const cs_store_keys *keys, credstore_error *err)
-{
-    credstore *store = txn->store;
-    credstore_bytes body, secret;
-    bool found_body = false, found_secret = false;
-    cs_key key;
-    credstore_status status;
-
-    cs_key_keyring(&key, CS_PURPOSE_BODY);
-    status = cs_txn_get(txn, &key, &body, &found_body, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    cs_key_keyring(&key, CS_PURPOSE_SECRET);
-    status = cs_txn_get(txn, &key, &secret, &found_secret, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    if (!found_body || !found_secret)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its keyring");
-    return cs_keyring_load(&store->sealer, keys, store->arena, body, secret, &store->keyring, err);
-}
 
 /* The head, and the last audit entry against it. An entry behind that one was written by a later
    commit: the head alone was put back. */
@@ -184,6 +97,8 @@ static credstore_status load_head(cs_txn *txn, credstore_error *err)
 
     if (status == CREDSTORE_OK && !found)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
+    if (status == CREDSTORE_OK)
+        status = cs_ring_match(txn, head.ring, err);
     if (status == CREDSTORE_OK)
         status = cs_audit_check(txn, head.last_seq, head.chain, previous, err);
     cs_key_audit(&key, LANE, head.last_seq + 1);
@@ -201,23 +116,19 @@ static credstore_status load_head(cs_txn *txn, credstore_error *err)
 static credstore_status load_snapshot(cs_txn *txn, const credstore_key_source *key, bool *found,
                                       credstore_error *err)
 {
-    const cs_sealer *sealer = &txn->store->sealer;
-    cs_store_keys keys = {0};
+    cs_store_keys *keys = &txn->store->keys;
     credstore_status status = read_meta(txn, found, err);
 
     if (status != CREDSTORE_OK || !*found)
         return status;
     if (key == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "key", "The store needs its root key");
-    status = unwrap(txn, key, &keys, err);
+    status = cs_unlock(txn, key, keys, err);
     if (status == CREDSTORE_OK)
-        status = read_sealed_meta(txn, &keys, err);
+        status = read_sealed_meta(txn, keys, err);
     if (status == CREDSTORE_OK)
-        status = load_keyring(txn, &keys, err);
-    if (status == CREDSTORE_OK)
-        status = load_head(txn, err);
-    free_store_keys(sealer, &keys);
-    return status;
+        status = cs_ring_refresh(txn, err);
+    return status == CREDSTORE_OK ? load_head(txn, err) : status;
 }
 
 static credstore_status load(credstore *store, const credstore_key_source *key, bool *found,
@@ -255,11 +166,26 @@ static credstore_status seal_meta(const credstore *store, const cs_store_keys *k
                          cs_bytes(plain, sizeof plain), out, err);
 }
 
+static credstore_status create_ring(credstore *store, founding *f, credstore_error *err)
+{
+    cs_keyring *ring = cs_alloc(1, sizeof *ring);
+    credstore_status status;
+
+    if (ring == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    status = cs_keyring_create(&store->sealer, &store->keys, store->arena, ring, &f->ring_body,
+                               &f->ring_secret, err);
+    if (status == CREDSTORE_OK)
+        cs_ring_publish(store, ring);
+    else
+        cs_free(ring);
+    return status;
+}
+
 /* Draws and wraps everything, before any transaction. */
 static credstore_status prepare(credstore *store, const credstore_key_source *source, founding *f,
                                 credstore_error *err)
 {
-    cs_store_keys keys = {0};
     credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
     const uint8_t rights = CS_RIGHT_READ | CS_RIGHT_REVEAL;
     credstore_status status;
@@ -270,17 +196,16 @@ static credstore_status prepare(credstore *store, const credstore_key_source *so
     if (status == CREDSTORE_OK)
         status = cs_store_random(store, cs_secret_bytes(raw), CS_STORE_KEYS_LEN, err);
     if (status == CREDSTORE_OK)
-        status = load_store_keys(&store->sealer, cs_secret_bytes(raw), rights, &keys, err);
+        status =
+            cs_store_keys_load(&store->sealer, cs_secret_bytes(raw), rights, &store->keys, err);
     if (status == CREDSTORE_OK)
         status =
             cs_root_wrap(&store->sealer, source, 0, rights, cs_secret_bytes(raw), &f->slot, err);
     if (status == CREDSTORE_OK)
-        status = cs_keyring_create(&store->sealer, &keys, store->arena, &store->keyring,
-                                   &f->ring_body, &f->ring_secret, err);
+        status = create_ring(store, f, err);
     if (status == CREDSTORE_OK)
-        status = seal_meta(store, &keys, &f->sealed_meta, err);
+        status = seal_meta(store, &store->keys, &f->sealed_meta, err);
     write_meta(store, &f->meta);
-    free_store_keys(&store->sealer, &keys);
     credstore_secret_free(raw);
     return status;
 }
@@ -330,8 +255,10 @@ static credstore_status found(credstore *store, const credstore_key_source *sour
         status = cs_txn_write(store, &work, err);
     store->creating = false;
     *lost = f.lost;
-    if (f.lost || status != CREDSTORE_OK)
-        cs_keyring_free(&store->sealer, &store->keyring);
+    if (f.lost || status != CREDSTORE_OK) {
+        cs_ring_free_all(store);
+        cs_store_keys_free(&store->sealer, &store->keys);
+    }
     cs_buf_free(&f.meta);
     cs_buf_free(&f.sealed_meta);
     cs_buf_free(&f.slot);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "ring.h"
 #include "text.h"
 #include "token.h"
 
@@ -138,8 +139,7 @@ static credstore_status digest_key(const credstore *store, const uint8_t digest[
 {
     const credstore_bytes part = cs_bytes(digest, 32);
     const credstore_status status =
-        cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
-                    CS_NAME_DIGEST, &part, 1, mac, err);
+        cs_name_mac(&store->sealer, cs_store_name_key(store), CS_NAME_DIGEST, &part, 1, mac, err);
 
     cs_key_digest(key, mac);
     return status;
@@ -244,8 +244,7 @@ static credstore_status find_by_token(cs_txn *txn, const cs_kind *kind, const ch
         return status;
     if (box.sealed.len < REFERENCE_HEAD + 1 || box.sealed.len > sizeof plain)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "An index entry has an impossible length");
-    status = cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, &label, &box,
-                               plain, err);
+    status = cs_txn_unseal(txn, CS_PURPOSE_BODY, &label, &box, plain, err);
     if (status != CREDSTORE_OK)
         return status;
     *found = plain[0] == kind->id;

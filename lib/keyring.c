@@ -237,6 +237,14 @@ const cs_data_key *cs_keyring_active(const cs_keyring *ring, uint8_t purpose)
     return NULL;
 }
 
+bool cs_keyring_lists(const cs_keyring *ring, uint8_t purpose, uint32_t id)
+{
+    for (size_t i = 0; i < ring->count; i++)
+        if (ring->keys[i].purpose == purpose && ring->keys[i].id == id)
+            return true;
+    return false;
+}
+
 credstore_status cs_keyring_find(const cs_keyring *ring, uint8_t purpose, uint32_t id,
                                  const cs_data_key **out, credstore_error *err)
 {

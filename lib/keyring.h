@@ -12,6 +12,7 @@
 enum { CS_KEYRING_MAX = 64 };
 
 typedef struct cs_keyring {
+    struct cs_keyring *previous; /* that this one took the place of; see ring.h */
     uint64_t version;
     size_t count;
     cs_data_key keys[CS_KEYRING_MAX];
@@ -39,6 +40,9 @@ void cs_keyring_free(const cs_sealer *sealer, cs_keyring *ring);
 
 /* The active key of a purpose; never NULL in a loaded keyring. */
 const cs_data_key *cs_keyring_active(const cs_keyring *ring, uint8_t purpose);
+
+/* Does it list a key of that purpose and id? */
+bool cs_keyring_lists(const cs_keyring *ring, uint8_t purpose, uint32_t id);
 
 /* The key that a box names: E_INTEGRITY if there is none of that purpose, E_KEY_UNAVAILABLE if it
    could not be unwrapped here. */

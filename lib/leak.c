@@ -8,6 +8,7 @@
 #include "error.h"
 #include "issue.h"
 #include "op.h"
+#include "ring.h"
 #include "text.h"
 #include "token.h"
 
@@ -126,7 +127,7 @@ static credstore_status search_secrets(search *s, credstore_bytes text, credstor
     uint8_t mac[32];
     cs_key from, to;
     credstore_status status =
-        cs_name_mac(sealer, cs_keyring_active(&s->store->keyring, CS_PURPOSE_NAME),
+        cs_name_mac(sealer, cs_store_name_key(s->store),
                     CS_NAME_FINGERPRINT, &text, 1, mac, err);
 
     if (status != CREDSTORE_OK)

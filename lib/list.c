@@ -12,6 +12,7 @@
 #include "error.h"
 #include "load.h"
 #include "page.h"
+#include "ring.h"
 #include "sized.h"
 #include "view.h"
 
@@ -86,8 +87,8 @@ static credstore_status cursor_mac(const walk *w, const char *id, uint8_t mac[32
 
     cs_put_u64(filters, (uint64_t)w->page.expires_before);
     cs_put_u64(filters + 8, (uint64_t)w->page.unused_since);
-    return cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
-                       CS_NAME_CURSOR, parts, sizeof parts / sizeof *parts, mac, err);
+    return cs_name_mac(&store->sealer, cs_store_name_key(store), CS_NAME_CURSOR, parts,
+                       sizeof parts / sizeof *parts, mac, err);
 }
 
 static credstore_status make_cursor(walk *w, const char *id, const char **out, credstore_error *err)
@@ -204,9 +205,8 @@ static bool passes(const walk *w, const cs_record *record, int64_t used)
 
 /* An index entry is a sealed nothing, bound to its owner and id: one that was moved does not open.
  */
-static credstore_status check_entry(const walk *w, credstore_error *err)
+static credstore_status check_entry(const walk *w, cs_txn *txn, credstore_error *err)
 {
-    const credstore *store = w->op.store;
     const cs_label label = cs_owner_label(w->prefix.ptr + 2, &w->op.at);
     uint8_t nothing[1];
     cs_box box;
@@ -217,8 +217,7 @@ static credstore_status check_entry(const walk *w, credstore_error *err)
     status = cs_value_box(w->entry, &box, err);
     if (status == CREDSTORE_OK && box.sealed.len != 0)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "An index entry is not what was written");
-    return status == CREDSTORE_OK ? cs_keyring_unseal(&store->sealer, &store->keyring,
-                                                      CS_PURPOSE_BODY, &label, &box, nothing, err)
+    return status == CREDSTORE_OK ? cs_txn_unseal(txn, CS_PURPOSE_BODY, &label, &box, nothing, err)
                                   : status;
 }
 
@@ -235,7 +234,7 @@ static credstore_status add_item(walk *w, cs_txn *txn, credstore_error *err)
     if (status == CREDSTORE_E_INVALID)
         return CREDSTORE_OK; /* no id of the kind: nobody's record */
     if (status == CREDSTORE_OK)
-        status = check_entry(w, &unread);
+        status = check_entry(w, txn, &unread);
     if (status == CREDSTORE_OK)
         status = cs_load(txn, w->op.kind, &w->op.at, 0, &loaded, &unread);
     if (status == CREDSTORE_OK)

@@ -25,9 +25,9 @@ cs_label cs_owner_label(const uint8_t *owner_mac, const cs_locator *at)
 }
 
 /* Opens and decodes one value. */
-static credstore_status open_value(const credstore *store, const cs_kind *kind,
-                                   const cs_locator *at, credstore_bytes value, uint8_t role,
-                                   cs_loaded *out, credstore_error *err)
+static credstore_status open_value(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
+                                   credstore_bytes value, uint8_t role, cs_loaded *out,
+                                   credstore_error *err)
 {
     cs_frame frame;
     cs_label label;
@@ -41,8 +41,7 @@ static credstore_status open_value(const credstore *store, const cs_kind *kind,
     if (cs_buf_room(&out->plain, frame.body.sealed.len) == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     label = cs_record_label(role, at, 0, frame.revision);
-    status = cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, &label,
-                               &frame.body, out->plain.ptr, err);
+    status = cs_txn_unseal(txn, CS_PURPOSE_BODY, &label, &frame.body, out->plain.ptr, err);
     if (status == CREDSTORE_OK)
         status = cs_record_decode(kind, &frame, cs_bytes(out->plain.ptr, out->plain.len),
                                   &out->record, err);
@@ -65,7 +64,7 @@ static credstore_status load_history(cs_txn *txn, const cs_kind *kind, const cs_
     if (status != CREDSTORE_OK || !found)
         return status;
     out->is_history = true;
-    status = open_value(txn->store, kind, at, value, CS_ROLE_HISTORY, out, err);
+    status = open_value(txn, kind, at, value, CS_ROLE_HISTORY, out, err);
     if (status == CREDSTORE_OK && out->record.revision != revision)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "History is not in its place");
     return status;
@@ -91,12 +90,12 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
         return CREDSTORE_OK;
     }
     if (cs_frame_role(value) == CS_ROLE_TOMBSTONE) {
-        status = open_value(txn->store, kind, at, value, CS_ROLE_TOMBSTONE, out, err);
+        status = open_value(txn, kind, at, value, CS_ROLE_TOMBSTONE, out, err);
         out->removed = out->found;
         out->found = false;
         return status;
     }
-    status = open_value(txn->store, kind, at, value, CS_ROLE_CURRENT, out, err);
+    status = open_value(txn, kind, at, value, CS_ROLE_CURRENT, out, err);
     if (status != CREDSTORE_OK || revision == 0 || revision == out->record.revision)
         return status;
     return load_history(txn, kind, at, revision, out, err);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "ring.h"
 
 static bool is_own_mask(const cs_field *field, const cs_value *old, credstore_bytes given)
 {
@@ -39,7 +40,7 @@ static credstore_status new_secret(const credstore *store, const cs_field *field
 {
     uint8_t mac[32];
     const credstore_status status =
-        cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
+        cs_name_mac(&store->sealer, cs_store_name_key(store),
                     CS_NAME_FINGERPRINT, &given, 1, mac, err);
 
     if (status != CREDSTORE_OK)

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "id.h"
 #include "policy.h"
+#include "ring.h"
 #include "sized.h"
 #include "text.h"
 
@@ -97,7 +98,7 @@ static credstore_status path_mac(const cs_op *op, uint8_t domain, uint8_t out[32
     const credstore_bytes parts[] = {cs_bytes(&kind, 1), cs_bytes_of(op->tenant),
                                      cs_bytes_of(op->parent)};
 
-    return cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME), domain,
+    return cs_name_mac(&store->sealer, cs_store_name_key(store), domain,
                        parts, COUNT(parts), out, err);
 }
 

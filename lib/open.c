@@ -13,10 +13,12 @@
 #include "crypto/openssl.h"
 #include "error.h"
 #include "founding.h"
+#include "ring.h"
 #include "sized.h"
 #include "storage/engines.h"
 #include "text.h"
 #include "time.h"
+#include "unlock.h"
 
 enum { WAIT_MS = 5000, ALLOW_MAX = 1024 };
 
@@ -162,6 +164,13 @@ static void close_backends(credstore *store)
         store->sealer.crypto->close(store->sealer.ctx);
 }
 
+static void free_keys(credstore *store)
+{
+    cs_ring_free_all(store);
+    cs_data_key_free(&store->sealer, &store->decoy_key);
+    cs_store_keys_free(&store->sealer, &store->keys);
+}
+
 /* ---- open and close ---- */
 
 static credstore_status open_parts(credstore *store, const char *path,
@@ -234,7 +243,7 @@ void credstore_close(credstore *store)
     if (store == NULL)
         return;
     if (store->sealer.crypto != NULL)
-        cs_keyring_free(&store->sealer, &store->keyring);
+        free_keys(store);
     close_backends(store);
     cs_catalogue_free(&store->catalogue);
     cs_free(store->rule_texts);

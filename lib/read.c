@@ -82,8 +82,8 @@ credstore_status cs_get(credstore *store, const cs_kind *kind, const credstore_c
     return status;
 }
 
-credstore_status cs_open_part(const cs_op *op, const cs_part *part, credstore_secret **out,
-                              credstore_error *err)
+credstore_status cs_open_part(const cs_op *op, cs_txn *txn, const cs_part *part,
+                              credstore_secret **out, credstore_error *err)
 {
     const credstore *store = op->store;
     const cs_label label = cs_record_label(CS_ROLE_PART, &op->at, part->field, part->revision);
@@ -94,8 +94,7 @@ credstore_status cs_open_part(const cs_op *op, const cs_part *part, credstore_se
     *out = cs_secret_new(store->arena, part->box.sealed.len);
     if (*out == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    status = cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_SECRET, &label,
-                               &part->box, cs_secret_bytes(*out), err);
+    status = cs_txn_unseal(txn, CS_PURPOSE_SECRET, &label, &part->box, cs_secret_bytes(*out), err);
     if (status != CREDSTORE_OK) {
         credstore_secret_free(*out);
         *out = NULL;
@@ -113,7 +112,7 @@ static credstore_status open_field(const cs_op *op, cs_txn *txn, const cs_loaded
         return cs_fail(err, CREDSTORE_E_NOT_FOUND, op->kind->fields[field].name,
                        "The field has no value");
     status = cs_load_part(txn, op->kind, &op->at, loaded, field, &part, err);
-    return status == CREDSTORE_OK ? cs_open_part(op, &part, out, err) : status;
+    return status == CREDSTORE_OK ? cs_open_part(op, txn, &part, out, err) : status;
 }
 
 /* A reveal as an audit entry of its own. */

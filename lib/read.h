@@ -27,8 +27,8 @@ void cs_hand_over(void *out, const void *view);
 /* Loads what the operation asks for. E_NOT_FOUND: absent, or another tenant's. */
 credstore_status cs_load_own(const cs_op *op, cs_txn *txn, cs_loaded *loaded, credstore_error *err);
 /* Opens a sealed part of the operation's record. */
-credstore_status cs_open_part(const cs_op *op, const cs_part *part, credstore_secret **out,
-                              credstore_error *err);
+credstore_status cs_open_part(const cs_op *op, cs_txn *txn, const cs_part *part,
+                              credstore_secret **out, credstore_error *err);
 
 credstore_status cs_reveal(credstore *store, const cs_kind *kind, const credstore_call *call,
                            const cs_names *names, uint32_t field, credstore_secret **out,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "ring.h"
 #include "time.h"
 #include "text.h"
 
@@ -23,8 +24,8 @@ static uint32_t day_of(int64_t now)
 static credstore_status mac(const credstore *store, const credstore_bytes *parts, size_t count,
                             uint8_t out[CS_RECEIPT_MAC], credstore_error *err)
 {
-    return cs_name_mac(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_NAME),
-                       CS_NAME_RECEIPT, parts, count, out, err);
+    return cs_name_mac(&store->sealer, cs_store_name_key(store), CS_NAME_RECEIPT, parts, count, out,
+                       err);
 }
 
 /* Each piece of each field is folded into the MAC of those before it: a body is longer than one
@@ -109,14 +110,14 @@ credstore_status cs_receipt_name(const cs_op *op, uint8_t action, const cs_input
 static cs_label label_of(const cs_receipt *receipt, uint16_t field)
 {
     const cs_label label = {
-        .role = CS_ROLE_RECEIPT, .field = field, .at = {.id = {receipt->name, CS_RECEIPT_MAC}}};
+        .role = CS_ROLE_RECEIPT, .field = field, .at = {.id = {receipt->name, CS_SCOPE_LEN}}};
 
     return label;
 }
 
 /* ---- finding ---- */
 
-static credstore_status open_token(const cs_txn *txn, const cs_receipt *receipt, const cs_box *box,
+static credstore_status open_token(cs_txn *txn, const cs_receipt *receipt, const cs_box *box,
                                    cs_replay *out, credstore_error *err)
 {
     const cs_label label = label_of(receipt, FIELD_TOKEN);
@@ -127,15 +128,13 @@ static credstore_status open_token(const cs_txn *txn, const cs_receipt *receipt,
     out->token = cs_secret_new(store->arena, box->sealed.len);
     if (out->token == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    return cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_SECRET, &label, box,
-                             cs_secret_bytes(out->token), err);
+    return cs_txn_unseal(txn, CS_PURPOSE_SECRET, &label, box, cs_secret_bytes(out->token), err);
 }
 
-static credstore_status read_receipt(const cs_txn *txn, const cs_receipt *receipt,
-                                     credstore_bytes value, cs_replay *out, credstore_error *err)
+static credstore_status read_receipt(cs_txn *txn, const cs_receipt *receipt, credstore_bytes value,
+                                     cs_replay *out, credstore_error *err)
 {
     const cs_label label = label_of(receipt, 0);
-    const credstore *store = txn->store;
     uint8_t plain[HEAD_LEN + CS_ID_MAX];
     cs_box box, token;
     bool has_token;
@@ -148,8 +147,7 @@ static credstore_status read_receipt(const cs_txn *txn, const cs_receipt *receip
     has_token = value.len > 0;
     if (has_token && (!cs_box_take(&value, &token) || value.len > 0))
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A receipt has an impossible length");
-    status = cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, &label, &box,
-                               plain, err);
+    status = cs_txn_unseal(txn, CS_PURPOSE_BODY, &label, &box, plain, err);
     if (status != CREDSTORE_OK)
         return status;
     if (txn->now - (int64_t)cs_get_u64(plain + CS_RECEIPT_MAC + 8) >= CS_DAY_MS)

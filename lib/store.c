@@ -81,12 +81,15 @@ credstore_status cs_store_make_decoy(credstore *store, credstore_error *err)
 {
     const uint8_t blank[DECOY_LEN] = {0};
     const cs_label label = {.role = CS_ROLE_CURRENT};
-    uint8_t nonce[CS_NONCE_LEN];
-    credstore_status status = cs_store_random(store, nonce, sizeof nonce, err);
+    uint8_t random[CS_DATA_KEY_LEN + CS_NONCE_LEN];
+    credstore_status status = cs_store_random(store, random, sizeof random, err);
 
     if (status == CREDSTORE_OK)
-        status = cs_seal(&store->sealer, cs_keyring_active(&store->keyring, CS_PURPOSE_BODY),
-                         &label, nonce, cs_bytes(blank, sizeof blank), &store->decoy, NULL, err);
+        status = cs_data_key_load(&store->sealer, CREDSTORE_SUITE_XAES_256_GCM, random,
+                                  &store->decoy_key, err);
+    if (status == CREDSTORE_OK)
+        status = cs_seal(&store->sealer, &store->decoy_key, &label, random + CS_DATA_KEY_LEN,
+                         cs_bytes(blank, sizeof blank), &store->decoy, NULL, err);
     return status;
 }
 
@@ -98,6 +101,5 @@ void cs_store_decoy(const credstore *store)
     cs_box box;
 
     if (cs_box_take(&value, &box))
-        cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, &label, &box, plain,
-                          NULL);
+        cs_unseal(&store->sealer, &store->decoy_key, &label, &box, plain, NULL);
 }

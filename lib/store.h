@@ -35,7 +35,8 @@ struct credstore {
     void *storage_ctx;
     cs_sealer sealer;
     cs_arena *arena;
-    cs_keyring keyring;
+    cs_store_keys keys; /* to load a keyring that has changed; empty until the store is unlocked */
+    _Atomic(cs_keyring *) ring; /* see ring.h */
     cs_catalogue catalogue;
     cs_rules rules;
     char *rule_texts;
@@ -57,6 +58,7 @@ struct credstore {
     cs_mark *marks;              /* CS_MARKS of them */
     cs_desk *desks;              /* CS_DESKS of them */
     cs_buf decoy; /* a sealed value to open where no record is, so that absent costs the same */
+    cs_data_key decoy_key; /* of its own, so that it opens whatever becomes of the data keys */
 };
 
 /* E_FORKED in a child of the process that opened the store, E_INVALID for NULL. */

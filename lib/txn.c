@@ -8,9 +8,10 @@
 #include <time.h>
 
 #include "error.h"
+#include "ring.h"
 #include "time.h"
 
-enum { LANE = 0, ATTEMPTS = 16, HEAD_LEN = 8 + 8 + CS_CHAIN_LEN + 8 };
+enum { LANE = 0, ATTEMPTS = 16, HEAD_LEN = 8 + 8 + CS_CHAIN_LEN + 8 + 8 };
 
 /* ---- what get and scan hand over ---- */
 
@@ -93,6 +94,7 @@ static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t
     txn->copies = NULL;
     txn->handle = NULL;
     txn->random_used = 0;
+    txn->ring = cs_store_ring(store); /* before the snapshot is taken */
     txn->seen = atomic_load(&store->seen_generation);
     txn->clock = cs_store_clock(store); /* the host's code, so before the engine's lock */
     result = store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, &txn->handle);
@@ -190,7 +192,7 @@ credstore_status cs_txn_seal(cs_txn *txn, uint8_t purpose, const cs_label *label
                              credstore_bytes plain, cs_buf *out, uint8_t tag[CS_TAG_LEN],
                              credstore_error *err)
 {
-    const cs_data_key *key = cs_keyring_active(&txn->store->keyring, purpose);
+    const cs_data_key *key = cs_keyring_active(txn->ring, purpose);
     const uint8_t *nonce = cs_txn_random(txn, CS_NONCE_LEN);
 
     if (nonce == NULL)
@@ -215,10 +217,21 @@ credstore_status cs_txn_put_sealed(cs_txn *txn, const cs_key *key, const cs_labe
     return status;
 }
 
+credstore_status cs_txn_unseal(cs_txn *txn, uint8_t purpose, const cs_label *label,
+                               const cs_box *box, uint8_t *out, credstore_error *err)
+{
+    credstore_status status = CREDSTORE_OK;
+
+    if (!cs_keyring_lists(txn->ring, purpose, box->key_id))
+        status = cs_ring_refresh(txn, err);
+    return status == CREDSTORE_OK
+               ? cs_keyring_unseal(&txn->store->sealer, txn->ring, purpose, label, box, out, err)
+               : status;
+}
+
 credstore_status cs_txn_get_sealed(cs_txn *txn, const cs_key *key, const cs_label *label,
                                    cs_buf *plain, bool *found, credstore_error *err)
 {
-    const credstore *store = txn->store;
     credstore_bytes value;
     cs_box box;
     credstore_status status = cs_txn_get(txn, key, &value, found, err);
@@ -230,8 +243,7 @@ credstore_status cs_txn_get_sealed(cs_txn *txn, const cs_key *key, const cs_labe
         return status;
     if (cs_buf_room(plain, box.sealed.len) == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    return cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, label, &box,
-                             plain->ptr, err);
+    return cs_txn_unseal(txn, CS_PURPOSE_BODY, label, &box, plain->ptr, err);
 }
 
 /* ---- the head ---- */
@@ -254,6 +266,7 @@ credstore_status cs_head_read(cs_txn *txn, cs_head *head, bool *found, credstore
         head->last_seq = cs_get_u64(plain.ptr + 8);
         memcpy(head->chain, plain.ptr + 16, CS_CHAIN_LEN);
         head->time = (int64_t)cs_get_u64(plain.ptr + 16 + CS_CHAIN_LEN);
+        head->ring = cs_get_u64(plain.ptr + 24 + CS_CHAIN_LEN);
     }
     cs_buf_free(&plain);
     return status;
@@ -270,6 +283,7 @@ static credstore_status put_head(cs_txn *txn, credstore_error *err)
     cs_put_u64(plain + 8, txn->head.last_seq);
     memcpy(plain + 16, txn->head.chain, CS_CHAIN_LEN);
     cs_put_u64(plain + 16 + CS_CHAIN_LEN, (uint64_t)txn->head.time);
+    cs_put_u64(plain + 24 + CS_CHAIN_LEN, txn->head.ring);
     cs_key_head(&key, LANE);
     return cs_txn_put_sealed(txn, &key, &head_label, cs_bytes(plain, sizeof plain), err);
 }
@@ -298,6 +312,7 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
 
     if (txn->store->creating) {
         memset(&txn->head, 0, sizeof txn->head);
+        txn->head.ring = txn->ring->version;
         return CREDSTORE_OK;
     }
     status = cs_head_read(txn, &txn->head, &found, err);
@@ -307,6 +322,9 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (txn->head.generation < txn->seen)
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is older than it was");
+    status = cs_ring_match(txn, txn->head.ring, err);
+    if (status != CREDSTORE_OK)
+        return status;
     remember(txn->store, &txn->head);
     txn->now = cs_store_effective(txn->clock, txn->head.time);
     txn->clock_behind = txn->now < txn->head.time;

@@ -13,7 +13,8 @@ typedef struct cs_head {
     uint64_t generation; /* commits since creation */
     uint64_t last_seq;   /* of the audit */
     uint8_t chain[CS_CHAIN_LEN];
-    int64_t time; /* the largest time that decided anything */
+    int64_t time;  /* the largest time that decided anything */
+    uint64_t ring; /* the keyring's version: what a writer seals under is never an older one */
 } cs_head;
 
 enum { CS_TXN_RANDOM = 1280 };
@@ -21,6 +22,7 @@ enum { CS_TXN_RANDOM = 1280 };
 typedef struct cs_txn {
     credstore *store;
     void *handle;
+    const cs_keyring *ring; /* never newer than the snapshot */
     bool changed;
     bool clock_behind;  /* by a day or more: the clock decided, not the head's time */
     int64_t clock, now; /* clock: the host's, read before the transaction began */
@@ -77,6 +79,10 @@ credstore_status cs_txn_seal(cs_txn *txn, uint8_t purpose, const cs_label *label
 /* Seals one box behind the format byte and puts it. */
 credstore_status cs_txn_put_sealed(cs_txn *txn, const cs_key *key, const cs_label *label,
                                    credstore_bytes plain, credstore_error *err);
+/* Opens a box with the key that it names. A key that is not in the transaction's keyring is looked
+   for in the snapshot's. */
+credstore_status cs_txn_unseal(cs_txn *txn, uint8_t purpose, const cs_label *label,
+                               const cs_box *box, uint8_t *out, credstore_error *err);
 /* Gets and opens such a value into *plain (wiped and freed by the caller). */
 credstore_status cs_txn_get_sealed(cs_txn *txn, const cs_key *key, const cs_label *label,
                                    cs_buf *plain, bool *found, credstore_error *err);

@@ -162,11 +162,11 @@ typedef struct check {
     bool fits;
 } check;
 
-static credstore_status try_part(check *c, const cs_part *part, credstore_error *err)
+static credstore_status try_part(check *c, cs_txn *txn, const cs_part *part, credstore_error *err)
 {
     uint8_t mac[MAC_LEN];
     credstore_secret *secret = NULL;
-    credstore_status status = cs_open_part(&c->op, part, &secret, err);
+    credstore_status status = cs_open_part(&c->op, txn, part, &secret, err);
 
     if (status == CREDSTORE_OK)
         status = sign(&c->op.store->sealer, secret, c->given.stamp, c->body, mac, err);
@@ -192,11 +192,11 @@ static credstore_status try_record(check *c, cs_txn *txn, const cs_loaded *loade
     if (!record->values[i].present)
         return cs_fail(err, CREDSTORE_E_NOT_FOUND, kind->fields[i].name, "The field has no value");
     part = cs_record_part(record, c->field, record->values[i].part_revision);
-    status = try_part(c, part, err);
+    status = try_part(c, txn, part, err);
     if (status != CREDSTORE_OK || previous == NULL || txn->now >= previous->until)
         return status;
     part = cs_record_part(record, c->field, previous->part_revision);
-    return try_part(c, part, err);
+    return try_part(c, txn, part, err);
 }
 
 static credstore_status judge(const check *c, int64_t now, uint32_t tolerance_s,

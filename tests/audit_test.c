@@ -256,7 +256,7 @@ static void test_one_entry_a_change(void **state)
 static void test_chain_by_hand(void **state)
 {
     bench *b = *state;
-    const cs_data_key *key = cs_keyring_active(&b->store->keyring, CS_PURPOSE_CHAIN);
+    const cs_data_key *key = cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_CHAIN);
     uint8_t chain[CS_CHAIN_LEN] = {0};
 
     make_entries(b);
@@ -351,7 +351,7 @@ static void test_entry_rewritten(void **state)
     make_entries(b);
     plain = entry_of(b, 5);
     plain.ptr[plain.len - 1] ^= 1;
-    fx_ok(cs_seal_value(&b->store->sealer, cs_keyring_active(&b->store->keyring, CS_PURPOSE_BODY),
+    fx_ok(cs_seal_value(&b->store->sealer, cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY),
                         &label, nonce, cs_bytes(plain.ptr, plain.len), &value, &err),
           &err);
     fx_raw_put(&b->f, &key, &value);
@@ -359,7 +359,7 @@ static void test_entry_rewritten(void **state)
     plain.ptr[plain.len - 1] ^= 1;
     plain.ptr[0] ^= 1; /* its link to the one before */
     value.len = 0;
-    fx_ok(cs_seal_value(&b->store->sealer, cs_keyring_active(&b->store->keyring, CS_PURPOSE_BODY),
+    fx_ok(cs_seal_value(&b->store->sealer, cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY),
                         &label, nonce, cs_bytes(plain.ptr, plain.len), &value, &err),
           &err);
     fx_raw_put(&b->f, &key, &value);

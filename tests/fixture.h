@@ -22,6 +22,7 @@
 
 #include "crypto/openssl.h"
 #include "load.h"
+#include "ring.h"
 #include "root.h"
 #include "storage/engines.h"
 #include "store.h"
@@ -727,7 +728,7 @@ static inline cs_buf fx_unseal(credstore *store, const cs_label *label, const cs
 
     assert_non_null(cs_buf_room(&plain, box->sealed.len + 1));
     plain.len = box->sealed.len;
-    fx_ok(cs_keyring_unseal(&store->sealer, &store->keyring, CS_PURPOSE_BODY, label, box, plain.ptr,
+    fx_ok(cs_keyring_unseal(&store->sealer, cs_store_ring(store), CS_PURPOSE_BODY, label, box, plain.ptr,
                             &err),
           &err);
     return plain;

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "format.h"
+#include "ring.h"
 #include "store.h"
 
 /* ---- counting ---- */
@@ -248,7 +249,7 @@ enum {
 
 static const cs_data_key *key_of(const bench *b, uint8_t purpose)
 {
-    return cs_keyring_active(&b->store->keyring, purpose);
+    return cs_keyring_active(cs_store_ring(b->store), purpose);
 }
 
 /* Opens the box at p as what lies in it; returns the plain text's length. */

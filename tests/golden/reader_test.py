@@ -195,6 +195,7 @@ class Store:
         box = sealed_value(ring[b"\1"])
         rest = Bytes(box.open(self, self.body_store_key, 7, field=BODY))
         version, self.keys = rest.number("Q"), {}
+        self.ring_version = version
         while rest.raw:
             key_id, purpose, suite, state = struct.unpack(">IBBB", rest.take(7))
             material = rest.take(32)
@@ -254,6 +255,7 @@ class Store:
         need(last == self.pruned + len(self.audit), "last sequence")
         need(plain.take(32) == chain, "chain value in the head")
         self.last_time = plain.number("q")
+        need(plain.number("Q") == self.ring_version, "keyring's version in the head")
         plain.end()
 
     @staticmethod
@@ -499,7 +501,7 @@ class Store:
         rest = Bytes(value)
         need(rest.number("B") == 1, "format")
         box = Box(rest)
-        plain = Bytes(box.open(self, self.key(BODY, box), 11, ident=name))
+        plain = Bytes(box.open(self, self.key(BODY, box), 11, ident=name[:16]))
         request_mac, revision, made_at = plain.take(32), plain.number("Q"), plain.number("q")
         place = self.locator(plain)
         asked_for = place[2] if request["id"] is None else request["id"].encode()
@@ -518,7 +520,7 @@ class Store:
         key = self.key(SECRET, box)
         if key is None:
             return
-        token = box.open(self, key, 11, ident=name, field=1)
+        token = box.open(self, key, 11, ident=name[:16], field=1)
         self.check_token(token.decode("ascii"), record)
 
     @staticmethod

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The keyring that an open store works with. A loaded ring is never changed: when the stored one
+ * has moved on, a new one is loaded and takes its place, and the old one stays until close for
+ * those who still hold it.
+ */
+#ifndef CS_RING_H
+#define CS_RING_H
+
+#include "txn.h"
+
+/* The ring of the moment; good until close. */
+const cs_keyring *cs_store_ring(const credstore *store);
+/* The key of names, which no rotation changes. */
+const cs_data_key *cs_store_name_key(const credstore *store);
+
+/* Loads the snapshot's keyring, if it is newer than the store's, and makes it the store's and the
+   transaction's. E_INTEGRITY if it is lost or damaged, E_NO_MEMORY. */
+credstore_status cs_ring_refresh(cs_txn *txn, credstore_error *err);
+
+/* Sees to it that the transaction's ring is the one that the head tells of. E_INTEGRITY if the
+   stored keyring is not: one of the two was put back. */
+credstore_status cs_ring_match(cs_txn *txn, uint64_t version, credstore_error *err);
+
+/* Takes over a ring whose keys are loaded; it belongs to the store from now on. Answers the ring
+   that rules: another thread's, if that is as new. */
+const cs_keyring *cs_ring_publish(credstore *store, cs_keyring *ring);
+
+/* At close. */
+void cs_ring_free_all(credstore *store);
+
+#endif

@@ -325,6 +325,42 @@ CREDSTORE_API credstore_status credstore_key_file(const char *path, uint32_t fla
 CREDSTORE_API credstore_status credstore_key_bytes(const void *ptr, size_t len,
                                                    credstore_key_source **out,
                                                    credstore_error *err);
+
+/* A root key that a person knows: scrypt (RFC 7914) of the passphrase with a random salt, r 8 and
+   p 1, once for each slot. ptr, len: 1..4096 bytes, or len CREDSTORE_NTS; copied; no normalisation.
+   log2_n: the cost N = 2^log2_n of slots that are made with this source, 14..20 (16 MiB..1 GiB of
+   memory, and time in proportion), 0 = 17; to open a slot, its own cost holds. The work is done by
+   credstore_open() and credstore_root_add(), not here. E_INVALID, E_NO_MEMORY. */
+CREDSTORE_API credstore_status credstore_key_passphrase(const char *ptr, size_t len,
+                                                        uint32_t log2_n, credstore_key_source **out,
+                                                        credstore_error *err);
+
+/* What a key service answers. Anything else is taken for FAILED. */
+enum {
+    CREDSTORE_KEY_OK = 1,        /* done */
+    CREDSTORE_KEY_DENIED = 2,    /* not to this caller: E_FORBIDDEN */
+    CREDSTORE_KEY_GONE = 3,      /* no such key, or a blob that is not its own: E_KEY_UNAVAILABLE */
+    CREDSTORE_KEY_TRANSIENT = 4, /* not now: E_BUSY, retry_after_s 1 */
+    CREDSTORE_KEY_FAILED = 5     /* anything else: E_KEY_UNAVAILABLE */
+};
+/* A key that never leaves its keeper (KMS, HSM, an agent). Both functions are called without a
+   lock and outside transactions, from the thread that opens the store or adds the slot; they may
+   take their time, and must not call the store. error.native tells what they answered. */
+typedef struct credstore_key_service {
+    uint32_t struct_size, reserved;
+    /* Wraps len bytes, 32 or 64, into an opaque blob. *blob_len is the room, 4096, and becomes the
+       blob's length, 1..4096. keys is wiped afterwards: keep no copy. */
+    int32_t (*wrap)(void *ctx, const uint8_t *keys, size_t len, uint8_t *blob, size_t *blob_len);
+    /* Turns the blob back. *len is the room, 64, and becomes the number of bytes. Called for each
+       slot of this kind until one is its own: answer GONE for a blob that is not. */
+    int32_t (*unwrap)(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *keys, size_t *len);
+    void *ctx; /* must stay as long as the source */
+} credstore_key_service;
+/* The struct is copied. E_INVALID: a function is NULL. E_NO_MEMORY, E_UNSUPPORTED. */
+CREDSTORE_API credstore_status credstore_key_callback(const credstore_key_service *service,
+                                                      credstore_key_source **out,
+                                                      credstore_error *err);
+
 CREDSTORE_API void credstore_key_source_free(credstore_key_source *source); /* NULL is nothing */
 
 /* Opens the store in the folder `path`, or an empty one in memory if path is NULL.
@@ -339,6 +375,59 @@ CREDSTORE_API credstore_status credstore_open(const char *path, const credstore_
 /* Releases the store and wipes its keys. No other thread may be using it. NULL is nothing. Views
    and secrets handed out before stay valid until they are freed. */
 CREDSTORE_API void credstore_close(credstore *store);
+
+/* ---- root slots: which root keys open the store -----------------------------------------------
+ */
+
+/* A store has up to 64 root slots; each wraps the store's two keys for one root key. Any of them
+   opens the store. A slot with READ alone gets only the key of the bodies: who opens by it gets,
+   lists, verifies and reads history, and is answered E_KEY_UNAVAILABLE where a secret would have to
+   be opened or stored. To change a root key, add the new one, then remove the old one.
+   The store's own keys stay: who held a removed root key and a copy of the file from that time can
+   still read that copy, and, with the store keys taken from it, what is sealed under them later.
+   All three are for SYSTEM and for USER with SUPER: others E_FORBIDDEN. Any thread. */
+enum {
+    CREDSTORE_ROOT_READ = 1,  /* bodies: everything but the secrets */
+    CREDSTORE_ROOT_REVEAL = 2 /* secrets; only together with READ */
+};
+enum {
+    CREDSTORE_ROOT_RAW = 1,        /* credstore_key_file(), credstore_key_bytes() */
+    CREDSTORE_ROOT_PASSPHRASE = 2, /* credstore_key_passphrase() */
+    CREDSTORE_ROOT_CALLBACK = 3    /* credstore_key_callback() */
+};
+
+/* Adds a slot for `source` and hands out its number (slot may be NULL). Wraps before it writes; a
+   key service is called outside of any transaction, and again if another process was faster.
+   E_INVALID: rights without READ. E_KEY_UNAVAILABLE: REVEAL, but this store was opened with READ
+   alone; or a key service's answer, as are E_FORBIDDEN and E_BUSY. E_TOO_LARGE: 64 slots are there.
+   E_UNSUPPORTED: a passphrase, and the crypto provider has no scrypt. E_CONFLICT, and what any
+   change may answer. */
+CREDSTORE_API credstore_status credstore_root_add(credstore *store, const credstore_call *call,
+                                                  const credstore_key_source *source,
+                                                  uint32_t rights, uint32_t *slot,
+                                                  credstore_error *err);
+
+typedef struct credstore_root_slot {
+    uint32_t struct_size, slot;
+    uint32_t method, rights; /* CREDSTORE_ROOT_x; as the slot says, proven only by its own key */
+    uint32_t is_own;         /* 1: this store was opened by it */
+    int32_t status;          /* E_INTEGRITY: not laid out as a slot */
+} credstore_root_slot;
+typedef struct credstore_root_page {
+    uint32_t struct_size, count;
+    const credstore_root_slot *items; /* by rising number */
+} credstore_root_page;
+
+/* Lists the slots into *out; free with credstore_free(). E_NO_MEMORY, E_STORAGE. */
+CREDSTORE_API credstore_status credstore_root_list(credstore *store, const credstore_call *call,
+                                                   const credstore_root_page **out,
+                                                   credstore_error *err);
+
+/* Removes a slot; one's own too. Stores that are open go on. E_NOT_FOUND: no such slot. E_CONFLICT:
+   it is the last one with READ, or with REVEAL. E_KEY_UNAVAILABLE: this store was opened with READ
+   alone. What any change may answer. */
+CREDSTORE_API credstore_status credstore_root_remove(credstore *store, const credstore_call *call,
+                                                     uint32_t slot, credstore_error *err);
 
 /* ---- what calls hand out ------------------------------------------------------------------------
  */
@@ -455,7 +544,9 @@ enum { /* credstore_audit_entry.action */
        CREDSTORE_ACTION_RESTORE = 9,
        CREDSTORE_ACTION_REVEAL = 10, /* with CREDSTORE_OPEN_AUDIT_REVEALS */
        CREDSTORE_ACTION_PRUNE = 11,
-       CREDSTORE_ACTION_LABEL = 12 /* an organization's label was set or removed */
+       CREDSTORE_ACTION_LABEL = 12,    /* an organization's label was set or removed */
+       CREDSTORE_ACTION_ROOT_ADD = 13, /* of a root slot; revision is its number */
+       CREDSTORE_ACTION_ROOT_REMOVE = 14
 };
 
 /* One change. Texts are "" where there is none. Never a value of a field. */

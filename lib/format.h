@@ -94,7 +94,9 @@ enum {
     CS_ACTION_RESTORE = 9,
     CS_ACTION_REVEAL = 10,
     CS_ACTION_PRUNE = 11,
-    CS_ACTION_LABEL = 12
+    CS_ACTION_LABEL = 12,
+    CS_ACTION_ROOT_ADD = 13,
+    CS_ACTION_ROOT_REMOVE = 14
 };
 
 /* First byte of each message that is authenticated under the NAME key. */

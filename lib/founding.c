@@ -113,19 +113,26 @@ static credstore_status load_head(cs_txn *txn, credstore_error *err)
     return status;
 }
 
-static credstore_status load_snapshot(cs_txn *txn, const credstore_key_source *key, bool *found,
-                                      credstore_error *err)
+/* What can be read without a key. */
+static credstore_status read_outside(credstore *store, cs_root_slots *slots, bool *found,
+                                     credstore_error *err)
 {
-    cs_store_keys *keys = &txn->store->keys;
-    credstore_status status = read_meta(txn, found, err);
+    cs_txn txn;
+    credstore_status status = cs_txn_read(store, &txn, err);
 
-    if (status != CREDSTORE_OK || !*found)
+    if (status != CREDSTORE_OK)
         return status;
-    if (key == NULL)
-        return cs_fail(err, CREDSTORE_E_INVALID, "key", "The store needs its root key");
-    status = cs_unlock(txn, key, keys, err);
-    if (status == CREDSTORE_OK)
-        status = read_sealed_meta(txn, keys, err);
+    status = read_meta(&txn, found, err);
+    if (status == CREDSTORE_OK && *found)
+        status = cs_root_slots_read(&txn, slots, err);
+    cs_txn_end(&txn);
+    return status;
+}
+
+static credstore_status load_snapshot(cs_txn *txn, credstore_error *err)
+{
+    credstore_status status = read_sealed_meta(txn, &txn->store->keys, err);
+
     if (status == CREDSTORE_OK)
         status = cs_ring_refresh(txn, err);
     return status == CREDSTORE_OK ? load_head(txn, err) : status;
@@ -134,12 +141,21 @@ static credstore_status load_snapshot(cs_txn *txn, const credstore_key_source *k
 static credstore_status load(credstore *store, const credstore_key_source *key, bool *found,
                              credstore_error *err)
 {
+    cs_root_slots slots = {0};
     cs_txn txn;
-    credstore_status status = cs_txn_read(store, &txn, err);
+    credstore_status status = read_outside(store, &slots, found, err);
 
+    if (status == CREDSTORE_OK && *found && key == NULL)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "key", "The store needs its root key");
+    if (status == CREDSTORE_OK && *found)
+        status = cs_unlock(store, &slots, key, err);
+    cs_root_slots_free(&slots);
+    if (status != CREDSTORE_OK || !*found)
+        return status;
+    status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
         return status;
-    status = load_snapshot(&txn, key, found, err);
+    status = load_snapshot(&txn, err);
     cs_txn_end(&txn);
     return status;
 }
@@ -195,9 +211,11 @@ static credstore_status prepare(credstore *store, const credstore_key_source *so
     status = cs_store_random(store, store->sealer.store_id, CS_STORE_ID_LEN, err);
     if (status == CREDSTORE_OK)
         status = cs_store_random(store, cs_secret_bytes(raw), CS_STORE_KEYS_LEN, err);
-    if (status == CREDSTORE_OK)
-        status =
-            cs_store_keys_load(&store->sealer, cs_secret_bytes(raw), rights, &store->keys, err);
+    if (status != CREDSTORE_OK) {
+        credstore_secret_free(raw);
+        return status;
+    }
+    status = cs_store_keys_take(store, raw, rights, err);
     if (status == CREDSTORE_OK)
         status =
             cs_root_wrap(&store->sealer, source, 0, rights, cs_secret_bytes(raw), &f->slot, err);
@@ -206,7 +224,6 @@ static credstore_status prepare(credstore *store, const credstore_key_source *so
     if (status == CREDSTORE_OK)
         status = seal_meta(store, &store->keys, &f->sealed_meta, err);
     write_meta(store, &f->meta);
-    credstore_secret_free(raw);
     return status;
 }
 
@@ -257,7 +274,7 @@ static credstore_status found(credstore *store, const credstore_key_source *sour
     *lost = f.lost;
     if (f.lost || status != CREDSTORE_OK) {
         cs_ring_free_all(store);
-        cs_store_keys_free(&store->sealer, &store->keys);
+        cs_store_keys_free(store);
     }
     cs_buf_free(&f.meta);
     cs_buf_free(&f.sealed_meta);

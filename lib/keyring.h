@@ -22,7 +22,10 @@ typedef struct cs_keyring {
  * id 0. */
 typedef struct cs_store_keys {
     cs_data_key body, secret;
+    credstore_secret *raw; /* both as they are wrapped in root slots, to make another one; zero
+                              where they were not unwrapped */
     bool can_reveal;
+    uint16_t slot; /* that opened them */
 } cs_store_keys;
 
 /* Draws one active key for each purpose and loads them; body_value and secret_value get the two

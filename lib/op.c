@@ -90,16 +90,21 @@ static credstore_status check_path(const cs_op *op, credstore_error *err)
 
 /* Names of one owner cannot be guessed or taken by another: their place in the file is a keyed MAC
  * of the whole path. */
-static credstore_status path_mac(const cs_op *op, uint8_t domain, uint8_t out[32],
-                                 credstore_error *err)
+credstore_status cs_path_mac(const credstore *store, uint8_t kind, uint8_t domain,
+                             credstore_bytes tenant, credstore_bytes parent, uint8_t out[32],
+                             credstore_error *err)
 {
-    const credstore *store = op->store;
-    const uint8_t kind = op->kind->id;
-    const credstore_bytes parts[] = {cs_bytes(&kind, 1), cs_bytes_of(op->tenant),
-                                     cs_bytes_of(op->parent)};
+    const credstore_bytes parts[] = {cs_bytes(&kind, 1), tenant, parent};
 
     return cs_name_mac(&store->sealer, cs_store_name_key(store), domain,
                        parts, COUNT(parts), out, err);
+}
+
+static credstore_status path_mac(const cs_op *op, uint8_t domain, uint8_t out[32],
+                                 credstore_error *err)
+{
+    return cs_path_mac(op->store, op->kind->id, domain, cs_bytes_of(op->tenant),
+                       cs_bytes_of(op->parent), out, err);
 }
 
 credstore_status cs_op_owner(const cs_op *op, uint8_t out[32], credstore_error *err)
@@ -296,6 +301,18 @@ credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_
         return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
     }
     return check_request_id(op, err);
+}
+
+credstore_status cs_op_begin_store(cs_op *op, credstore *store, const credstore_call *call,
+                                   credstore_error *err)
+{
+    bool all = false;
+    const credstore_status status = cs_op_begin_audit(op, store, call, &all, err);
+
+    if (status != CREDSTORE_OK || all)
+        return status;
+    cs_op_tell(op, CREDSTORE_EVENT_DENIED, CREDSTORE_E_FORBIDDEN, 0);
+    return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
 }
 
 cs_audit_entry cs_op_entry(const cs_op *op, uint8_t action)

@@ -57,8 +57,18 @@ credstore_status cs_op_begin_record(cs_op *op, credstore *store, const cs_kind *
 credstore_status cs_op_begin_audit(cs_op *op, credstore *store, const credstore_call *call,
                                    bool *all, credstore_error *err);
 
+/* The same for verbs on the whole store, which are SYSTEM's and SUPER's alone. */
+credstore_status cs_op_begin_store(cs_op *op, credstore *store, const credstore_call *call,
+                                   credstore_error *err);
+
 /* Checks an id and makes it the record's. */
 credstore_status cs_op_set_id(cs_op *op, const char *id, credstore_error *err);
+
+/* CS_SCOPE_LEN bytes of out: a record's scope (domain CS_NAME_SCOPE), or the owner's part of an
+   index key (CS_NAME_OWNER). */
+credstore_status cs_path_mac(const credstore *store, uint8_t kind, uint8_t domain,
+                             credstore_bytes tenant, credstore_bytes parent, uint8_t out[32],
+                             credstore_error *err);
 
 /* The owner's part of an index key: CS_SCOPE_LEN bytes of out. */
 credstore_status cs_op_owner(const cs_op *op, uint8_t out[32], credstore_error *err);

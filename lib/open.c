@@ -168,7 +168,7 @@ static void free_keys(credstore *store)
 {
     cs_ring_free_all(store);
     cs_data_key_free(&store->sealer, &store->decoy_key);
-    cs_store_keys_free(&store->sealer, &store->keys);
+    cs_store_keys_free(store);
 }
 
 /* ---- open and close ---- */

@@ -4,74 +4,124 @@
  */
 #include "unlock.h"
 
-#include <string.h>
-
 #include "error.h"
-#include "root.h"
 
-enum { SLOTS_MAX = 64 };
-
-credstore_status cs_store_keys_load(const cs_sealer *sealer, const uint8_t *raw, uint8_t rights,
-                                    cs_store_keys *keys, credstore_error *err)
-{
-    credstore_status status;
-
-    memset(keys, 0, sizeof *keys);
-    keys->can_reveal = (rights & CS_RIGHT_REVEAL) != 0;
-    status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, raw, &keys->body, err);
-    if (status == CREDSTORE_OK && keys->can_reveal)
-        status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, raw + CS_DATA_KEY_LEN,
-                                  &keys->secret, err);
-    return status;
-}
-
-void cs_store_keys_free(const cs_sealer *sealer, cs_store_keys *keys)
-{
-    cs_data_key_free(sealer, &keys->body);
-    cs_data_key_free(sealer, &keys->secret);
-}
-
-typedef struct slots {
-    size_t count;
-    uint16_t number[SLOTS_MAX];
-    credstore_bytes value[SLOTS_MAX];
-} slots;
+/* ---- the slots ---- */
 
 static bool note_slot(void *arg, credstore_bytes key, credstore_bytes value)
 {
-    slots *all = arg;
+    cs_root_slots *all = arg;
 
     if (key.len == 3) {
-        all->number[all->count] = cs_get_u16((const uint8_t *)key.ptr + 1);
-        all->value[all->count++] = value;
+        all->slot[all->count].number = cs_get_u16((const uint8_t *)key.ptr + 1);
+        all->slot[all->count].start = all->bytes.len;
+        all->slot[all->count++].len = value.len;
+        cs_buf_add(&all->bytes, value.ptr, value.len);
     }
-    return all->count < SLOTS_MAX;
+    return all->count < CS_ROOT_SLOTS_MAX && !all->bytes.failed;
 }
 
-/* Tries each root slot with the key given at open; the first that is its own decides. */
-credstore_status cs_unlock(cs_txn *txn, const credstore_key_source *source, cs_store_keys *keys,
-                           credstore_error *err)
+credstore_status cs_root_slots_read(cs_txn *txn, cs_root_slots *out, credstore_error *err)
 {
-    credstore *store = txn->store;
-    slots all = {0};
-    bool ours = false;
-    uint8_t rights = 0;
+    const cs_scan scan = {false, CS_ROOT_SLOTS_MAX, note_slot, out};
     cs_key from, to = {1, {CS_TABLE_ROOT + 1}};
-    credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
     credstore_status status;
+
+    cs_root_slots_free(out);
+    cs_key_root(&from, 0);
+    status = cs_txn_scan(txn, &from, &to, &scan, err);
+    if (status == CREDSTORE_OK && out->bytes.failed)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    return status;
+}
+
+credstore_bytes cs_root_slots_value(const cs_root_slots *slots, size_t i)
+{
+    return cs_bytes(slots->bytes.ptr + slots->slot[i].start, slots->slot[i].len);
+}
+
+void cs_root_slots_free(cs_root_slots *slots)
+{
+    cs_buf_free(&slots->bytes);
+    slots->count = 0;
+}
+
+/* ---- the store keys ---- */
+
+void cs_store_keys_free(credstore *store)
+{
+    cs_data_key_free(&store->sealer, &store->keys.body);
+    cs_data_key_free(&store->sealer, &store->keys.secret);
+    credstore_secret_free(store->keys.raw);
+    store->keys.raw = NULL;
+}
+
+credstore_status cs_store_keys_take(credstore *store, credstore_secret *raw, uint8_t rights,
+                                    credstore_error *err)
+{
+    const uint8_t *bytes = cs_secret_bytes(raw);
+    cs_store_keys *keys = &store->keys;
+    credstore_status status;
+
+    cs_store_keys_free(store);
+    keys->raw = raw;
+    keys->can_reveal = (rights & CS_RIGHT_REVEAL) != 0;
+    status =
+        cs_data_key_load(&store->sealer, CREDSTORE_SUITE_XAES_256_GCM, bytes, &keys->body, err);
+    if (status == CREDSTORE_OK && keys->can_reveal)
+        status = cs_data_key_load(&store->sealer, CREDSTORE_SUITE_XAES_256_GCM,
+                                  bytes + CS_DATA_KEY_LEN, &keys->secret, err);
+    return status;
+}
+
+/* ---- trying ---- */
+
+/* Which of several failures tells most: what may pass by waiting, then what may be mended. */
+static unsigned weight(credstore_status status)
+{
+    static const credstore_status rising[] = {CREDSTORE_E_KEY_UNAVAILABLE, CREDSTORE_E_INTEGRITY,
+                                              CREDSTORE_E_FORBIDDEN, CREDSTORE_E_BUSY};
+    enum { ROWS = sizeof rising / sizeof *rising };
+
+    for (unsigned i = 0; i < ROWS; i++)
+        if (rising[i] == status)
+            return i + 1;
+    return status == CREDSTORE_OK ? 0 : ROWS + 1; /* memory, entropy: the process */
+}
+
+credstore_status cs_unlock(credstore *store, const cs_root_slots *slots,
+                           const credstore_key_source *source, credstore_error *err)
+{
+    credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
+    credstore_status worst = CREDSTORE_OK;
+    credstore_error told = {0};
+    uint8_t rights = 0;
+    uint16_t number = 0;
+    bool ours = false;
 
     if (raw == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    cs_key_root(&from, 0);
-    status = cs_txn_scan(txn, &from, &to, &(const cs_scan){false, SLOTS_MAX, note_slot, &all}, err);
-    for (size_t i = 0; i < all.count && status == CREDSTORE_OK && !ours; i++)
-        status = cs_root_unwrap(&store->sealer, source, all.number[i], all.value[i],
-                                cs_secret_bytes(raw), &rights, &ours, err);
-    if (status == CREDSTORE_OK && !ours)
-        status = cs_fail(err, CREDSTORE_E_KEY_UNAVAILABLE, "key",
-                         "The root key opens no root slot of this store");
-    if (status == CREDSTORE_OK)
-        status = cs_store_keys_load(&store->sealer, cs_secret_bytes(raw), rights, keys, err);
+    for (size_t i = 0; i < slots->count && !ours; i++) {
+        credstore_error one = {0};
+        credstore_status status;
+
+        number = slots->slot[i].number;
+        status = cs_root_unwrap(&store->sealer, source, number, cs_root_slots_value(slots, i),
+                                cs_secret_bytes(raw), &rights, &ours, &one);
+
+        ours = ours && status == CREDSTORE_OK;
+        if (weight(status) > weight(worst)) {
+            worst = status;
+            told = one;
+        }
+    }
+    if (ours) {
+        store->keys.slot = number;
+        return cs_store_keys_take(store, raw, rights, err);
+    }
     credstore_secret_free(raw);
-    return status;
+    if (worst != CREDSTORE_OK)
+        return cs_fail_native(err, worst, told.native, told.message);
+    return cs_fail(err, CREDSTORE_E_KEY_UNAVAILABLE, "key",
+                   "The root key opens no root slot of this store");
 }

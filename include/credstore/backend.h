@@ -26,10 +26,11 @@ typedef struct credstore_bytes {
 /* The closed set of an engine's results. Anything else is taken for UNAVAILABLE. */
 enum {
     CREDSTORE_STORAGE_OK = 1,
-    CREDSTORE_STORAGE_NOT_FOUND = 2, /* get, del: no such key */
-    CREDSTORE_STORAGE_CONFLICT = 3,  /* commit: others were faster, nothing changed; tried again */
-    CREDSTORE_STORAGE_UNKNOWN = 4,   /* commit: cannot tell whether it took place */
-    CREDSTORE_STORAGE_BUSY = 5,      /* begin: wait_ms went by */
+    CREDSTORE_STORAGE_NOT_FOUND = 2,   /* get, del: no such key */
+    CREDSTORE_STORAGE_CONFLICT = 3,    /* commit, put, del: others were faster, or the engine had to
+                                          make room; nothing changed, the whole is tried again */
+    CREDSTORE_STORAGE_UNKNOWN = 4,     /* commit: cannot tell whether it took place */
+    CREDSTORE_STORAGE_BUSY = 5,        /* begin: wait_ms went by */
     CREDSTORE_STORAGE_UNAVAILABLE = 6, /* any other failure of the engine */
     CREDSTORE_STORAGE_FULL = 7,        /* no room */
     CREDSTORE_STORAGE_TOO_LARGE = 8,   /* key over 511 bytes, or a value over the engine's limit */
@@ -114,6 +115,10 @@ typedef struct credstore_crypto {
     int32_t (*digest)(void *ctx, credstore_bytes message, uint8_t out[32]); /* SHA-256 */
     int32_t (*random)(void *ctx, uint8_t *out, size_t len); /* for keys and nonces */
     void (*close)(void *ctx);
+    /* RFC 7914, 32 bytes of it; n a power of two. Takes 128 * r * n bytes of memory. May be NULL:
+       then passphrases are E_UNSUPPORTED. */
+    int32_t (*scrypt)(void *ctx, credstore_bytes passphrase, credstore_bytes salt, uint64_t n,
+                      uint32_t r, uint32_t p, uint8_t out[32]);
 } credstore_crypto;
 
 #ifdef __cplusplus

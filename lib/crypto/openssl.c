@@ -15,6 +15,9 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/core_names.h>
+#include <openssl/params.h>
 #include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <stdatomic.h>
@@ -469,6 +472,48 @@ static int32_t openssl_random(void *ctx, uint8_t *out, size_t len)
     return ok ? CREDSTORE_CRYPTO_OK : CREDSTORE_CRYPTO_NO_ENTROPY;
 }
 
+/* With the algorithm at hand, what fails is the memory that it asks for. */
+static int32_t stretch(EVP_KDF *kdf, const OSSL_PARAM *params, uint8_t out[32])
+{
+    EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
+    const bool ok = ctx != NULL && EVP_KDF_derive(ctx, out, 32, params) == 1;
+
+    EVP_KDF_CTX_free(ctx);
+    if (ok)
+        return CREDSTORE_CRYPTO_OK;
+    cs_wipe(out, 32);
+    return CREDSTORE_CRYPTO_NO_MEMORY;
+}
+
+/* Fetched when it is asked for: a store opens by it once, or never. */
+static int32_t openssl_scrypt(void *ctx, credstore_bytes passphrase, credstore_bytes salt,
+                              uint64_t n, uint32_t r, uint32_t p, uint8_t out[32])
+{
+    uint64_t memory = UINT64_MAX; /* the caller bounds n, r and p */
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PASSWORD,
+                                          (void *)(uintptr_t)passphrase.ptr, passphrase.len),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)(uintptr_t)salt.ptr,
+                                          salt.len),
+        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
+        OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &r),
+        OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &p),
+        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory),
+        OSSL_PARAM_construct_end(),
+    };
+    int32_t result = CREDSTORE_CRYPTO_FAILED;
+    EVP_KDF *kdf;
+
+    (void)ctx;
+    (void)ERR_set_mark();
+    kdf = EVP_KDF_fetch(NULL, "SCRYPT", NULL);
+    if (kdf != NULL)
+        result = stretch(kdf, params, out);
+    EVP_KDF_free(kdf);
+    (void)ERR_pop_to_mark();
+    return result;
+}
+
 static void openssl_close(void *ctx)
 {
     provider *p = ctx;
@@ -494,6 +539,7 @@ const credstore_crypto cs_crypto_openssl = {
     .digest = openssl_digest,
     .random = openssl_random,
     .close = openssl_close,
+    .scrypt = openssl_scrypt,
 };
 
 /* ---- fetching ---- */

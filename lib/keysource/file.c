@@ -245,7 +245,7 @@ credstore_status credstore_key_file(const char *path, uint32_t flags, credstore_
         return fail(err, CREDSTORE_E_INVALID, "no path");
     if ((flags & ~(uint32_t)CREDSTORE_KEY_CREATE) != 0)
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "flags", "unknown flag");
-    status = cs_key_source_blank(&source, err);
+    status = cs_key_source_blank(CS_ROOT_METHOD_RAW, CS_ROOT_KEY_LEN, &source, err);
     if (status != CREDSTORE_OK)
         return status;
     if ((flags & CREDSTORE_KEY_CREATE) != 0 && absent(path))

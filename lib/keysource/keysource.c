@@ -9,17 +9,19 @@
 #include "error.h"
 #include "mem.h"
 
-credstore_status cs_key_source_blank(credstore_key_source **out, credstore_error *err)
+credstore_status cs_key_source_blank(uint8_t method, size_t len, credstore_key_source **out,
+                                     credstore_error *err)
 {
     credstore_key_source *source = cs_alloc(1, sizeof *source);
 
     *out = NULL;
     if (source != NULL)
-        source->key = cs_secret_new(NULL, CS_ROOT_KEY_LEN);
+        source->key = cs_secret_new(NULL, len);
     if (source == NULL || source->key == NULL) {
         cs_free(source);
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "no memory for a root key");
     }
+    source->method = method;
     *out = source;
     return CREDSTORE_OK;
 }
@@ -27,7 +29,8 @@ credstore_status cs_key_source_blank(credstore_key_source **out, credstore_error
 credstore_status cs_key_source_new(const uint8_t key[CS_ROOT_KEY_LEN], credstore_key_source **out,
                                    credstore_error *err)
 {
-    const credstore_status status = cs_key_source_blank(out, err);
+    const credstore_status status =
+        cs_key_source_blank(CS_ROOT_METHOD_RAW, CS_ROOT_KEY_LEN, out, err);
 
     if (status == CREDSTORE_OK)
         memcpy(cs_secret_bytes((*out)->key), key, CS_ROOT_KEY_LEN);

@@ -6,16 +6,27 @@
 #define CS_KEYSOURCE_H
 
 #include "credstore.h"
+#include "format.h"
 #include "secret.h"
 
-enum { CS_ROOT_KEY_LEN = 32 };
+enum { CS_ROOT_KEY_LEN = 32, CS_KEY_BLOB_MAX = 4096 };
+
+/* What scrypt is to cost: N = 1 << log2_n. */
+typedef struct cs_scrypt_cost {
+    uint8_t log2_n;
+    uint32_t r, p;
+} cs_scrypt_cost;
 
 struct credstore_key_source {
-    credstore_secret *key; /* CS_ROOT_KEY_LEN bytes, in a small mapping of its own */
+    uint8_t method;        /* CS_ROOT_METHOD_x; of which kind of slot it is */
+    credstore_secret *key; /* RAW: CS_ROOT_KEY_LEN bytes; PASSPHRASE: its bytes; else NULL */
+    cs_scrypt_cost cost;   /* PASSPHRASE: of a slot that is made with it */
+    credstore_key_service service; /* CALLBACK */
 };
 
-/* A source whose key is still zero, for constructors that write it in place. */
-credstore_status cs_key_source_blank(credstore_key_source **out, credstore_error *err);
+/* A source of `len` secret bytes, still zero, for constructors that write them in place. */
+credstore_status cs_key_source_blank(uint8_t method, size_t len, credstore_key_source **out,
+                                     credstore_error *err);
 
 /* A source around 32 bytes, copied. */
 credstore_status cs_key_source_new(const uint8_t key[CS_ROOT_KEY_LEN], credstore_key_source **out,

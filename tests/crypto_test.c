@@ -447,6 +447,33 @@ static void test_digest_vectors(void **state)
     assert_int_equal(table->digest(*state, cs_bytes(NULL, 0), (uint8_t[32]){0}), OK);
 }
 
+/* RFC 7914, section 12: the first 32 bytes of three of its vectors. */
+static void test_scrypt_vectors(void **state)
+{
+    static const struct {
+        const char *passphrase, *salt, *key;
+        uint64_t n;
+        uint32_t r, p;
+    } rows[] = {
+        {"", "", "77d6576238657b203b19ca42c18a0497f16b4844e3074ae8dfdffa3fede21442", 16, 1, 1},
+        {"password", "NaCl", "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162",
+         1024, 8, 16},
+        {"pleaseletmein", "SodiumChloride",
+         "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2", 16384, 8, 1},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        uint8_t want[32], got[32];
+
+        unhex(rows[i].key, want);
+        assert_int_equal(table->scrypt(*state, cs_bytes_of(rows[i].passphrase),
+                                       cs_bytes_of(rows[i].salt), rows[i].n, rows[i].r, rows[i].p,
+                                       got),
+                         OK);
+        assert_memory_equal(got, want, sizeof want);
+    }
+}
+
 /* ---- refusals ---------------------------------------------------------------------------------
  */
 
@@ -979,6 +1006,7 @@ int main(void)
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_hmac_vectors),
         cmocka_unit_test(test_digest_vectors),
+        cmocka_unit_test(test_scrypt_vectors),
         cmocka_unit_test(test_keys_refused),
         cmocka_unit_test(test_key_of_another_suite),
         cmocka_unit_test(test_too_long),

@@ -106,6 +106,7 @@ static int64_t clock_of(void *ctx)
 credstore_status test_reopen(test_store *t, credstore_error *err)
 {
     credstore_key_source *key = NULL;
+    credstore_options options = t->options;
     credstore_status status;
 
     credstore_close(t->store);
@@ -113,9 +114,9 @@ credstore_status test_reopen(test_store *t, credstore_error *err)
     status = credstore_key_bytes(test_root_key, sizeof test_root_key, &key, err);
     if (status != CREDSTORE_OK)
         return status;
-    t->options.key = key;
-    status = credstore_open(t->engine == TEST_MEMORY ? NULL : t->path, &t->options, &t->store, err);
-    t->options.key = NULL;
+    if (options.key == NULL)
+        options.key = key;
+    status = credstore_open(t->engine == TEST_MEMORY ? NULL : t->path, &options, &t->store, err);
     credstore_key_source_free(key);
     return status;
 }

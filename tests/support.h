@@ -55,7 +55,8 @@ typedef struct test_store {
 
 void test_open(test_store *t, test_engine engine); /* at TEST_NOW; fails the test */
 void test_close(test_store *t);                    /* and removes the folder */
-/* Closes and opens again with t->options: LMDB keeps its data. E_x with t->store NULL if refused.
+/* Closes and opens again with t->options, and the test's root key if they have none: LMDB keeps
+   its data. E_x with t->store NULL if refused.
  */
 credstore_status test_reopen(test_store *t, credstore_error *err);
 

@@ -775,6 +775,82 @@ static credstore_status run_key_bytes(trial *x)
     return credstore_key_bytes(test_root_key, sizeof test_root_key, &x->key, &x->err);
 }
 
+static credstore_status run_key_passphrase(trial *x)
+{
+    return credstore_key_passphrase("correct horse", CREDSTORE_NTS, 14, &x->key, &x->err);
+}
+
+static int32_t wrap_keys(void *ctx, const uint8_t *keys, size_t len, uint8_t *blob,
+                         size_t *blob_len)
+{
+    (void)ctx;
+    memcpy(blob, keys, len);
+    *blob_len = len;
+    return CREDSTORE_KEY_OK;
+}
+
+static int32_t unwrap_keys(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *keys,
+                           size_t *len)
+{
+    (void)ctx;
+    memcpy(keys, blob, blob_len);
+    *len = blob_len;
+    return CREDSTORE_KEY_OK;
+}
+
+static credstore_status run_key_callback(trial *x)
+{
+    const credstore_key_service service = {
+        .struct_size = sizeof service, .wrap = wrap_keys, .unwrap = unwrap_keys};
+
+    return credstore_key_callback(&service, &x->key, &x->err);
+}
+
+/* ---- root slots ---- */
+
+static credstore_status add_root(trial *x)
+{
+    uint32_t slot;
+
+    return credstore_root_add(x->t.store, &x->call, x->key, CREDSTORE_ROOT_READ, &slot, &x->err);
+}
+
+/* No slot but the first. */
+static credstore_status one_root(trial *x)
+{
+    while (credstore_root_remove(x->t.store, &x->call, 1, &x->err) == CREDSTORE_OK)
+        continue;
+    drop_key(x);
+    return run_key_callback(x);
+}
+
+static credstore_status one_root_by_passphrase(trial *x)
+{
+    one_root(x);
+    drop_key(x);
+    return run_key_passphrase(x);
+}
+
+static credstore_status two_roots(trial *x)
+{
+    one_root(x);
+    return add_root(x);
+}
+
+static credstore_status list_roots(trial *x)
+{
+    const credstore_root_page *page = NULL;
+    const credstore_status status = credstore_root_list(x->t.store, &x->call, &page, &x->err);
+
+    x->view = page;
+    return status;
+}
+
+static credstore_status remove_root(trial *x)
+{
+    return credstore_root_remove(x->t.store, &x->call, 1, &x->err);
+}
+
 static credstore_status old_key_path(trial *x)
 {
     drop_key(x);
@@ -1006,7 +1082,14 @@ static const row rows[] = {
     {"credstore_key_file", "a new key", new_key_path, run_key_file, NULL, CREDSTORE_KIND_CHECKBOOK,
      0, 0, NULL},
     PLAIN(credstore_key_bytes, drop_key, run_key_bytes),
+    PLAIN(credstore_key_passphrase, drop_key, run_key_passphrase),
+    PLAIN(credstore_key_callback, drop_key, run_key_callback),
     PLAIN(credstore_key_source_free, new_key, drop_key),
+    PLAIN(credstore_root_add, one_root, add_root),
+    {"credstore_root_add", "by passphrase", one_root_by_passphrase, add_root, NULL,
+     CREDSTORE_KIND_CHECKBOOK, 0, 0, NULL},
+    PLAIN(credstore_root_list, two_roots, list_roots),
+    PLAIN(credstore_root_remove, two_roots, remove_root),
     TYPED(checkbook, CHECKBOOK),
     TYPED(stripe, STRIPE),
     TYPED(service_credential, SERVICE_CREDENTIAL),

@@ -959,6 +959,9 @@ WITH_OUT(leak_find, const credstore_leaks, &call, "whsec_found", CREDSTORE_NTS)
 WITHOUT_OUT(offboard, &call, 0, NULL, NULL)
 WITHOUT_OUT(organization_label, &call, "acme", "label")
 WITHOUT_OUT(audit_verify, &call, NULL, NULL)
+WITHOUT_OUT(root_add, &call, NULL, CREDSTORE_ROOT_READ, NULL)
+WITH_OUT(root_list, const credstore_root_page, &call)
+WITHOUT_OUT(root_remove, &call, 0)
 WITHOUT_OUT(audit_prune, &call, CHECKPOINT, NULL)
 
 static bool forked_permit(credstore *store, const credstore_actor *actor)
@@ -1022,7 +1025,9 @@ static const struct {
     {"credstore_free", NULL},
     {"credstore_handle", forked_handle},
     {"credstore_key_bytes", NULL},
+    {"credstore_key_callback", NULL},
     {"credstore_key_file", NULL},
+    {"credstore_key_passphrase", NULL},
     {"credstore_key_source_free", NULL},
     {"credstore_leak_find", forked_leak_find},
     {"credstore_maintain", forked_maintain},
@@ -1030,6 +1035,9 @@ static const struct {
     {"credstore_open", NULL},
     {"credstore_organization_label", forked_organization_label},
     {"credstore_permit", forked_permit},
+    {"credstore_root_add", forked_root_add},
+    {"credstore_root_list", forked_root_list},
+    {"credstore_root_remove", forked_root_remove},
     {"credstore_secret_free", NULL},
     {"credstore_secret_len", NULL},
     {"credstore_secret_ptr", NULL},

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * credstore.h - a typed, encrypted, transactional home for the credentials that a service keeps and
- * for those that it issues. README.md has the concepts, credstore-format(5) the bytes on disk.
+ * for those that it issues. libcredstore(7) has the concepts, credstore-format(5) the bytes on
+ * disk.
  *
  * What holds for every declaration here:
  *
  * Threads. A credstore may be used by any number of threads at once. Patches, calls, actors and
  * origins are read only during the call. A view, a secret, an answer or a key source belongs to one
- * owner and may be handed from thread to thread, never shared.
+ * owner and may be handed from thread to thread, never shared. Changes that threads of a process
+ * ask for at the same time are made durable together; each is answered for itself. A thread that is
+ * cancelled while it changes something ends after the call: at most wait_ms and one commit later.
  *
  * Forks. After fork() every call in the child on the parent's store answers E_FORKED; only
  * credstore_close() and the free functions work there.
@@ -25,8 +28,12 @@
  * return. On an error nothing was changed and *out is NULL. error.field names a member as the
  * kind's document does (flatPermissionsList), or an argument.
  *
- * Any call may answer E_INVALID (a NULL or malformed argument), E_FORKED, E_NO_MEMORY, E_STORAGE,
- * E_BUSY, E_INTEGRITY, E_KEY_UNAVAILABLE, E_INTERNAL; what else, each function says.
+ * Any call on a store may answer E_INVALID (a NULL or malformed argument), E_FORKED, E_NO_MEMORY,
+ * E_STORAGE, E_BUSY, E_INTEGRITY, E_FORMAT, E_KEY_UNAVAILABLE, E_INTERNAL. Who takes a
+ * credstore_call may also answer E_UNAUTHENTICATED, E_EXPIRED (the actor's time is over),
+ * E_FORBIDDEN, E_UNSUPPORTED (a newer struct or flag). Any change may answer E_REVOKED (the actor
+ * is an API key that was removed), E_REVISION, E_CONFLICT, E_TOO_LARGE, E_FULL, E_COMMIT_UNKNOWN,
+ * E_ROLLBACK, E_ENTROPY as well. What else, each function says.
  */
 #ifndef CREDSTORE_H
 #define CREDSTORE_H
@@ -111,6 +118,10 @@ typedef struct credstore_secret credstore_secret;         /* a revealed secret, 
 typedef struct credstore_key_source credstore_key_source; /* where a root key lives */
 struct credstore_storage;                                 /* credstore/backend.h */
 struct credstore_crypto;                                  /* credstore/backend.h */
+
+/* Told of long work now and then, in the calling thread: done of total, in whatever unit; total 0 =
+   not known. Must not call the store. */
+typedef void (*credstore_progress)(void *ctx, uint64_t done, uint64_t total);
 
 /* ---- slots of a patch: keep, set or clear ------------------------------------------------------
  */
@@ -199,7 +210,9 @@ enum {
 };
 enum {
     CREDSTORE_ROLE_ADMIN = 1, /* administrator of its own tenant */
-    CREDSTORE_ROLE_SUPER = 2  /* administrator of every tenant; must name one in the call */
+    CREDSTORE_ROLE_SUPER = 2  /* administrator of every tenant, in calls that name one: without
+                                 credstore_call.tenant, or an organization in the path, the role
+                                 counts for nothing (E_FORBIDDEN, unless another rule lets him) */
 };
 
 /* Pointer-free, so that Go and cffi can own it. The host fills it from its own session. Zero it
@@ -235,11 +248,16 @@ typedef struct credstore_call {
     uint64_t expected_revision;  /* 0 = any, a revision, CREDSTORE_MUST_EXIST or _MUST_BE_NEW;
                                     of a change: else E_REVISION and nothing changed */
     uint64_t at_revision;        /* get and reveal: the record as it was then; 0 = now */
-    int64_t wait_ms;             /* for the writer's turn, then E_BUSY; 0 = the store's default */
+    int64_t wait_ms;             /* for the writer's turn, in line and at the engine, then E_BUSY
+                                    and nothing changed; 0 = the store's default. A change that has
+                                    been taken into a commit with others is waited for */
     const char *idempotency_key; /* create, issue and roll: 1..255 visible ASCII characters, or
                                     NULL. The same key from the same actor, tenant and verb within
                                     24 hours gets the first answer again, token included; with
-                                    another request E_IDEMPOTENCY. Other verbs do not look at it */
+                                    another request E_IDEMPOTENCY. Create and issue are one verb
+                                    here. E_NOT_FOUND: the record was removed since, or has moved
+                                    on by more than the 100 revisions that history keeps. Other
+                                    verbs do not look at it */
 } credstore_call;
 
 /* ---- opening -----------------------------------------------------------------------------------
@@ -288,6 +306,8 @@ typedef struct credstore_event {
     const char *tenant, *parent, *id; /* as asked for; NULL = none */
 } credstore_event;
 
+struct credstore_checkpoint; /* below: the audit */
+
 typedef struct credstore_options {
     uint32_t struct_size, flags;
     const credstore_key_source *key; /* root key; borrowed for the call. NULL: memory engine only */
@@ -303,14 +323,17 @@ typedef struct credstore_options {
     void *now_ctx;
     int64_t wait_ms; /* default of credstore_call.wait_ms; 0 = 5000 */
     /* Decides instead of the default rules: OK, or E_FORBIDDEN or E_NOT_FOUND; any other answer is
-       taken for E_FORBIDDEN. Called outside transactions, with no lock held, from the calling
-       thread; must not call this store. "Nobody grants what he does not hold", and the checks of
-       the actor itself, hold beside it. */
+       taken for E_FORBIDDEN. May be asked the same more than once for one call (the door asks
+       before it reads the query, the verb asks again, and a change that others overtake begins
+       anew): the answer follows from the question alone, and asking has no effect. Called outside
+       transactions, with no lock held, from the calling thread; must not call this store. "Nobody
+       grants what he does not hold", and the checks of the actor itself, hold beside it. */
     credstore_status (*policy)(void *ctx, const credstore_question *question);
     void *policy_ctx;
     void (*event)(void *ctx,
                   const credstore_event *event); /* called likewise; costs no transaction */
     void *event_ctx;
+    const struct credstore_checkpoint *anchor; /* NULL = none; see Anchors */
 } credstore_options;
 
 /* A root key in a file: exactly 32 bytes, a regular file that only its owner can read.
@@ -368,7 +391,9 @@ CREDSTORE_API void credstore_key_source_free(credstore_key_source *source); /* N
    E_FORMAT: made by a newer library. E_FORBIDDEN: others can read it, or it cannot be written.
    E_UNSUPPORTED: a network file system, or a second copy of the library has it open. E_FULL.
    E_INTEGRITY, E_ROLLBACK: not what was written. Opening a folder twice in one process is allowed.
- */
+   An older state of the whole file, put back while it is open, is found by the next change and by
+   the next open, which look at the store's generation; a read does not, and answers from what lies
+   there. */
 CREDSTORE_API credstore_status credstore_open(const char *path, const credstore_options *options,
                                               credstore **out, credstore_error *err);
 
@@ -503,7 +528,9 @@ typedef struct credstore_leaks {
 
 /* Given a string that was found where it should not be: which records hold or held it as a secret
    or token? By keyed fingerprints and digests; opens no secret. At most 100. SYSTEM or SUPER.
-   Nothing found is OK with count 0. Free *out with credstore_free(). */
+   Nothing found is OK with count 0. Fingerprints of secrets outlive history and removal, since a
+   string that was held once is still of interest; a token is known while it is current or in its
+   grace, and as long as history or a tombstone has its digest. Free *out with credstore_free(). */
 CREDSTORE_API credstore_status credstore_leak_find(credstore *store, const credstore_call *call,
                                                    const char *text, size_t len,
                                                    const credstore_leaks **out,
@@ -522,12 +549,96 @@ CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credst
 
 /* Does the work that time asks for, for about budget_ms (0 = all): writes down last-used times,
    drops receipts that are over, the history of records that were removed 30 days ago, and places of
-   dead readers. (History beyond the newest 100 revisions goes with the changes themselves.) There
-   is no thread of ours: call it once a minute, from one process or several. Nothing that is over is
-   accepted before it runs. *more (may be NULL) is 1 if the budget ended first. E_FORBIDDEN: the
-   store is read-only. */
+   dead readers; ends graces and keys. (History beyond the newest 100 revisions goes with the
+   changes themselves.) There is no thread of ours: call it once a minute, from one process or
+   several. Nothing that is over is accepted before it runs. *more (may be NULL) is 1 if the budget
+   ended first.
+
+   A secret or token whose grace is over leaves its record, and an API key whose time is over is
+   marked, each by a revision (CREDSTORE_ACTION_EXPIRE, by SYSTEM "maintenance") that moves no
+   updated_at. From then on it is over for good, also when the clock goes back; a new expiry alone
+   revives a key. So it needs a clock that is believed: one that is a day or more ahead of what was
+   believed is so only when a later call has found it a day older, and not gone back. Until then
+   what is over by it is refused and not marked: a clock that jumps ten years ahead for less than a
+   day ends nothing.
+
+   What is damaged is passed over, stays, and is told at the end, each time: E_INTEGRITY or E_FORMAT
+   with all else done. E_FORBIDDEN: the store is read-only. */
 CREDSTORE_API credstore_status credstore_maintain(credstore *store, uint32_t budget_ms,
                                                   uint32_t *more, credstore_error *err);
+
+/* ---- data keys: rotation ------------------------------------------------------------------------
+ */
+
+/* Whatever lies in a store is sealed under data keys of its own, which only the store holds. Those
+   that seal rotate, one for bodies and one for secrets: credstore_keys_promote() makes new ones,
+   then credstore_keys_reseal() until *more is 0. Everything else goes on meanwhile, in this process
+   and in others. The keys of names and of the audit's chain do not rotate. Freed pages of the data
+   file keep what was sealed under an old key. All three are for SYSTEM and for USER with SUPER:
+   others E_FORBIDDEN. Any thread. */
+enum {
+    CREDSTORE_PURPOSE_BODY = 1,   /* seals all but secrets */
+    CREDSTORE_PURPOSE_SECRET = 2, /* seals secrets */
+    CREDSTORE_PURPOSE_NAME = 3,   /* keyed names: scopes, indexes, cursors, fingerprints */
+    CREDSTORE_PURPOSE_CHAIN = 4   /* the audit's chain */
+};
+enum {
+    CREDSTORE_DATA_KEY_ACTIVE = 1,   /* seals and opens */
+    CREDSTORE_DATA_KEY_RETIRING = 2, /* opens */
+    CREDSTORE_DATA_KEY_RETIRED = 3   /* gone; its number is not given out again */
+};
+typedef struct credstore_data_key {
+    uint32_t struct_size, id;
+    uint32_t purpose, suite; /* CREDSTORE_PURPOSE_x, CREDSTORE_SUITE_x */
+    uint32_t state, reserved;
+    uint64_t boxes; /* what is sealed under it; 0 without COUNT, and of NAME and CHAIN */
+} credstore_data_key;
+typedef struct credstore_data_key_page {
+    uint32_t struct_size, count;
+    uint64_t version; /* of the keyring: one more at each promotion and each retirement */
+    const credstore_data_key *items; /* by rising id; at most 64 */
+} credstore_data_key_page;
+
+/* Lists the data keys into *out; free with credstore_free(). flags: CREDSTORE_KEYS_COUNT counts
+   what each protects, which looks at every value of the store, without opening any, in many short
+   transactions: exact where nobody writes. E_INVALID: another flag. */
+enum { CREDSTORE_KEYS_COUNT = 1 };
+CREDSTORE_API credstore_status credstore_keys_list(credstore *store, const credstore_call *call,
+                                                   uint32_t flags,
+                                                   const credstore_data_key_page **out,
+                                                   credstore_error *err);
+
+/* Makes a new active key for each purpose that is named (0 = both); those that were active retire:
+   from the moment that this returns nothing is sealed under them, in any process. Their values stay
+   readable. In the audit, and only that: with call->expected_revision at the version of
+   credstore_keys_list() a second try makes no second keys (E_REVISION). May be called while older
+   keys are still retiring. E_INVALID: another purpose. E_CONFLICT: 64 keys are there, none of them
+   retired; or others changed the keyring all the time. E_FORBIDDEN: read-only. E_KEY_UNAVAILABLE:
+   the store was opened with READ alone. E_REVISION, and what any change may answer. */
+enum { CREDSTORE_KEYS_BODY = 1, CREDSTORE_KEYS_SECRET = 2 };
+CREDSTORE_API credstore_status credstore_keys_promote(credstore *store, const credstore_call *call,
+                                                      uint32_t purposes, credstore_error *err);
+
+/* Seals anew what is under retiring keys, for about budget_ms (0 = all), in batches of one short
+   transaction each; where it stands is kept in the store, so that a kill at any point costs a
+   batch. A record is taken whole, with its history; no revision and no time of it changes. When a
+   round over the whole store has found nothing under the retiring keys, they are retired, their
+   material is taken out of the store, the audit tells of it, and *more (may be NULL) is 0; else it
+   is 1, and the next call goes on. Nothing retires: OK, 0. One process does it; two are as good,
+   and no faster. progress may be NULL; total is an estimate, 0 while the values are counted.
+   E_INTEGRITY: all else is done, but values cannot be opened; error.field names the table of the
+   first, credstore_check() all of them. Nothing is lost, and the old keys stay for them: put them
+   right, and call again; or call with CREDSTORE_KEYS_FORSAKE, which retires the keys all the same
+   and leaves these values as they are: unreadable, for good. Also: where it stood, as it was kept,
+   is damaged; a promotion begins anew. E_FORMAT: values of a newer library; rotate with that one.
+   E_INVALID: another flag. E_FORBIDDEN: read-only. E_KEY_UNAVAILABLE: the store was opened with
+   READ alone. After any error another call goes on where this one was. */
+enum { CREDSTORE_KEYS_FORSAKE = 1 };
+CREDSTORE_API credstore_status credstore_keys_reseal(credstore *store, const credstore_call *call,
+                                                     uint32_t flags, uint32_t budget_ms,
+                                                     credstore_progress progress,
+                                                     void *progress_ctx, uint32_t *more,
+                                                     credstore_error *err);
 
 /* ---- the audit ----------------------------------------------------------------------------------
  */
@@ -546,7 +657,12 @@ enum { /* credstore_audit_entry.action */
        CREDSTORE_ACTION_PRUNE = 11,
        CREDSTORE_ACTION_LABEL = 12,    /* an organization's label was set or removed */
        CREDSTORE_ACTION_ROOT_ADD = 13, /* of a root slot; revision is its number */
-       CREDSTORE_ACTION_ROOT_REMOVE = 14
+       CREDSTORE_ACTION_ROOT_REMOVE = 14,
+       CREDSTORE_ACTION_KEYS_PROMOTE = 15, /* of data keys; revision is the keyring's version */
+       CREDSTORE_ACTION_KEYS_RETIRE = 16,
+       CREDSTORE_ACTION_EPOCH = 17,  /* put back by credstore_restore(); revision is the epoch */
+       CREDSTORE_ACTION_REPAIR = 18, /* of indexes; revision is how many entries */
+       CREDSTORE_ACTION_EXPIRE = 19  /* maintenance found over: what `changed` names */
 };
 
 /* One change. Texts are "" where there is none. Never a value of a field. */
@@ -583,8 +699,9 @@ CREDSTORE_API void credstore_wake(credstore *store);
 /* Where the audit stood: keep it elsewhere, and hold the store against it later. */
 typedef struct credstore_checkpoint {
     uint32_t struct_size, reserved;
-    uint64_t generation, seq;
+    uint64_t generation, seq; /* commits of the store, entries of the audit */
     uint8_t chain[32];
+    uint64_t epoch; /* 1 of a new store; each credstore_restore() adds one; 0 = not compared */
 } credstore_checkpoint;
 
 /* Walks the whole audit and proves its chain. known (may be NULL) is an earlier checkpoint:
@@ -602,6 +719,233 @@ CREDSTORE_API credstore_status credstore_audit_verify(credstore *store, const cr
 CREDSTORE_API credstore_status credstore_audit_prune(credstore *store, const credstore_call *call,
                                                      const credstore_checkpoint *up_to,
                                                      uint32_t *more, credstore_error *err);
+
+/* ---- anchors ------------------------------------------------------------------------------------
+ *
+ * Whoever can write the store's files can put an old copy of them back, and nothing inside tells.
+ * An anchor is a checkpoint that is kept where he cannot write. Given as options.anchor, the store
+ * is held against it when it is opened: E_ROLLBACK if it is older (epoch, generation or audit), if
+ * it has another history at that place of the audit (pruned places are passed over), if it was put
+ * back by credstore_restore() since, or if it is gone, even with CREDSTORE_OPEN_CREATE. A restored
+ * store is accepted by taking a new anchor of it: credstore_restore() hands it out.
+ *
+ *     status = credstore_anchor_read("/elsewhere/anchor", &anchor, &err);    before it is opened
+ *     if (status == CREDSTORE_OK) options.anchor = &anchor;                  E_NOT_FOUND: the first
+ * time
+ *     ...
+ *     credstore_anchor_take(store, &call, &anchor, &err);                    now and then: what
+ * came credstore_anchor_write("/elsewhere/anchor", &anchor, 0, &err);         after it is
+ * unprotected
+ */
+
+/* A checkpoint of now; the audit is not walked. SYSTEM or SUPER. *out is the caller's, and gets its
+   struct_size here. */
+CREDSTORE_API credstore_status credstore_anchor_take(credstore *store, const credstore_call *call,
+                                                     credstore_checkpoint *out,
+                                                     credstore_error *err);
+
+/* Reads an anchor from a file. E_NOT_FOUND: no file. E_INTEGRITY: empty, cut short or damaged; it
+   is then not to be taken for none. E_FORMAT: a newer library's. E_FORBIDDEN, E_INVALID: not a
+   regular file. The file is trusted: it is not authenticated, the place must be. */
+CREDSTORE_API credstore_status credstore_anchor_read(const char *path, credstore_checkpoint *out,
+                                                     credstore_error *err);
+
+/* Replaces the file by this anchor, or makes it (0600): the old one or the new one whenever the
+   process ends, durable on OK. An anchor never goes back: one that is older than the file's, of the
+   same epoch, leaves the file and is OK. Of another epoch: E_ROLLBACK; over a damaged file:
+   E_INTEGRITY; unless flags has CREDSTORE_ANCHOR_ACCEPT. E_BUSY: another process is writing it.
+   E_NOT_FOUND: no such folder. E_FORBIDDEN, E_FULL. */
+enum { CREDSTORE_ANCHOR_ACCEPT = 1 };
+CREDSTORE_API credstore_status credstore_anchor_write(const char *path,
+                                                      const credstore_checkpoint *anchor,
+                                                      uint32_t flags, credstore_error *err);
+
+/* ---- backup -------------------------------------------------------------------------------------
+ */
+
+/* Copies the store, as it is at one moment, into a new folder `path` while others read and write: a
+   store of its own, with the same root slots, on LMDB whatever engine it comes from. The folder is
+   made as <path>.part beside it, put on disk, and named at the end: it is whole or not there. Modes
+   as the store's (CREDSTORE_OPEN_GROUP). What an interrupted backup left is cleared away by the
+   next one to that path.
+
+   flags 0: page by page where the engine can, free pages included. CREDSTORE_BACKUP_COMPACT, and
+   all engines that cannot: pair by pair, dense, without what was deleted; slower. (LMDB's own
+   compacting copy starts a thread; this does not.)
+
+   It is one read snapshot for its whole time: LMDB cannot use pages anew that are freed meanwhile,
+   so the store's file grows by what is written during it. progress may be NULL.
+
+   SYSTEM or SUPER. E_EXISTS: anything is at path, or a stranger's at <path>.part. E_NOT_FOUND: no
+   folder to make it in. E_BUSY: another is making it. E_FULL: no room; nothing is left behind.
+   E_FORBIDDEN, E_UNSUPPORTED (unknown flag, network file system). */
+enum { CREDSTORE_BACKUP_COMPACT = 1 };
+CREDSTORE_API credstore_status credstore_backup(credstore *store, const credstore_call *call,
+                                                const char *path, uint32_t flags,
+                                                credstore_progress progress, void *progress_ctx,
+                                                credstore_error *err);
+
+/* Makes a store in the new folder `path` from a backup, or from any store's folder that nobody has
+   open, which stays as it is. Nothing in it is believed: it is read without LMDB, held against its
+   own structure, then every value is opened, the audit is proved from end to end, and
+   credstore_check() finds nothing. The new store begins a new epoch, with an entry in the audit:
+   who holds an anchor of the old one gets E_ROLLBACK until he takes a new one. *now (may be NULL)
+   is that. The folder is made as that of credstore_backup() is.
+
+   options: as for credstore_open(); key must open secrets too; flags may be CREDSTORE_OPEN_GROUP
+   alone; storage must be NULL; catalogue, policy and event are not used; crypto_ctx stays the
+   caller's; anchor: one that the backup must not be older than.
+
+   E_NOT_FOUND: no backup, or no folder to make it in. E_EXISTS: something is at path. E_BUSY:
+   someone has the backup open, or another makes the same. E_INTEGRITY: the backup is cut short,
+   damaged or edited. E_FORMAT: of a newer library. E_KEY_UNAVAILABLE, E_ROLLBACK, E_FULL,
+   E_FORBIDDEN, E_UNSUPPORTED. */
+CREDSTORE_API credstore_status credstore_restore(const char *backup, const char *path,
+                                                 const credstore_options *options,
+                                                 credstore_checkpoint *now, credstore_error *err);
+
+/* Rids the folder of what the store does not hold any more: freed pages keep old ciphertext until
+   they are used anew. Writes a compact copy beside the data file, reads it back, and puts it in its
+   place: the old or the new one whenever the process ends, and what an interrupted call left is
+   cleared away by the next one, or by the next opening. After a key rotation whose old keys are
+   retired nothing sealed under those is left in the folder. The store must be closed everywhere:
+   E_BUSY. Needs room for a second copy: E_FULL, and the store is as it was.
+
+   It unlinks; it does not overwrite. The file system may keep the old blocks until it writes over
+   them; a journal, snapshots, copies on write, backups and an SSD's spare blocks keep them longer.
+   What makes old ciphertext worthless there is that its keys are gone: rotate first.
+
+   options: as for credstore_open(): key must open the store; flags may be CREDSTORE_OPEN_GROUP
+   alone, storage must be NULL, crypto_ctx stays the caller's. Statuses as credstore_open(). */
+CREDSTORE_API credstore_status credstore_erase(const char *path, const credstore_options *options,
+                                               credstore_error *err);
+
+/* ---- statistics ---------------------------------------------------------------------------------
+ */
+
+/* What the store holds of one kind. */
+typedef struct credstore_kind_count {
+    uint32_t struct_size, kind;
+    uint64_t records, removed; /* removed: ids that stay taken */
+    uint64_t history;          /* past revisions */
+} credstore_kind_count;
+
+/* 0 = not known, or none. */
+typedef struct credstore_stats {
+    uint32_t struct_size, keys; /* data keys, of all states */
+    uint64_t epoch, generation; /* generation: commits since the store was made */
+    uint64_t audit_seq;         /* the last entry's number */
+    uint64_t entries;           /* key-value pairs of the engine */
+    uint64_t file_bytes;        /* of the data file */
+    uint64_t map_bytes;         /* up to which it grows before it is mapped anew */
+    uint64_t pages, free_pages; /* of the file */
+    uint64_t page_bytes;
+    uint64_t readers, readers_max; /* places for readers, of all processes; kept ones included */
+    uint64_t commits;   /* by this process since it opened the store: one flush of the disk each */
+    uint64_t changes;   /* in those */
+    uint64_t largest;   /* group of changes that one of them took */
+    uint64_t groups[8]; /* commits of 1, 2..3, 4..7, 8..15, ... 128 and more changes */
+    const credstore_kind_count *const *kinds; /* with CREDSTORE_STATISTICS_KINDS */
+    size_t kind_count;
+} credstore_stats;
+
+/* Figures of now. flags: CREDSTORE_STATISTICS_KINDS counts the records of each kind by walking all
+   of their keys in one snapshot: seconds for millions, and the file grows by what is written
+   meanwhile; without it the call costs about a read, and a walk of the list of free pages. SYSTEM
+   or SUPER. Free *out with credstore_free(). E_UNSUPPORTED: an unknown flag. */
+enum { CREDSTORE_STATISTICS_KINDS = 1 };
+CREDSTORE_API credstore_status credstore_statistics(credstore *store, const credstore_call *call,
+                                                    uint32_t flags, const credstore_stats **out,
+                                                    credstore_error *err);
+
+/* ---- check and repair ---------------------------------------------------------------------------
+ */
+
+/* Something in the store that is not as it must be. Texts are "" where there is none, and live
+   during the call. Never a secret. */
+typedef struct credstore_finding {
+    uint32_t struct_size, kind; /* kind: CREDSTORE_KIND_x, 0 = of none, or not known */
+    int32_t status;             /* E_INTEGRITY: damaged, lost, or not agreeing with what belongs to
+                                   it; E_ROLLBACK: older than another part of the store tells;
+                                   E_FORMAT: a newer library's; E_KEY_UNAVAILABLE: no key opens it */
+    uint32_t reserved;
+    uint64_t revision,
+        seq;           /* of the record; of the audit entry, or of the one that bears witness */
+    const char *table; /* "record", "owner index", "audit", "head" ...; "unknown" */
+    const char *tenant, *parent, *id; /* of the record, where they could be read */
+    const char *field;                /* as in the document: the secret at fault */
+    const char *key;     /* the engine's key, in hex, of the value at fault or the one missing */
+    const char *message; /* one line, English */
+} credstore_finding;
+
+/* All zero: nothing is told but the result. Both are called outside transactions, with no lock
+   held, from the calling thread, and answer 0 to go on; anything else ends the check, which answers
+   OK with stopped set. */
+typedef struct credstore_check_options {
+    uint32_t struct_size, flags; /* flags: 0 */
+    uint32_t (*finding)(void *ctx, const credstore_finding *finding);
+    /* After each batch. estimated: values that there were when the check began, or seen if that is
+       more. With it the check counts the values first. */
+    uint32_t (*progress)(void *ctx, uint64_t seen, uint64_t estimated);
+    void *ctx;
+} credstore_check_options;
+
+typedef struct credstore_check_result {
+    uint32_t struct_size;      /* set by the caller */
+    uint32_t stopped;          /* 1: a callback ended it, and the rest was not looked at */
+    uint32_t secrets_unopened; /* 1: the root key given at open reads but does not reveal: no sealed
+                                  secret was opened, and all else was checked */
+    uint32_t reserved;
+    uint64_t findings;
+    uint64_t values;             /* of the engine, each once */
+    uint64_t records, revisions; /* current or removed; earlier ones in the history */
+    uint64_t secrets;            /* opened, held against their fingerprints, and wiped */
+    uint64_t audit_entries;
+} credstore_check_result;
+
+/* Opens everything: each record, its history, each sealed secret (into locked memory, one at a
+   time), index entries, receipts, used marks, queues, catalogue, keyring, header; walks the audit
+   and its chain; and holds against one another: index entries and records both ways, history and
+   record, the audit and each record's revision, head, anchor and audit. It finds a record that was
+   replaced by its own earlier bytes, unless the history was put back with it and the audit of what
+   it forgets was pruned. One loss is one finding where that can be known: what only follows from it
+   is not told again.
+
+   Root slots are checked by their form: each opens with its own root key alone. A store put back
+   whole, audit and all, is consistent: credstore_audit_verify() with a checkpoint tells.
+
+   For use beside running writers, of this and other processes: it reads in short snapshots, and
+   looks at what seems wrong once more before it is told. Memory does not grow with the records (at
+   most 17 MB; 1 MB for a small audit). options and result may be NULL; *result is filled on OK.
+   SYSTEM or SUPER, else E_FORBIDDEN. Findings are no error: OK says that all was looked at. Any
+   thread; several at once are allowed. E_UNSUPPORTED: an unknown flag. E_INTEGRITY: the engine's
+   own structures are damaged, so that it cannot read on. */
+CREDSTORE_API credstore_status credstore_check(credstore *store, const credstore_call *call,
+                                               const credstore_check_options *options,
+                                               credstore_check_result *result,
+                                               credstore_error *err);
+
+typedef struct credstore_repair_result {
+    uint32_t struct_size, reserved; /* struct_size: set by the caller */
+    uint64_t added, removed;        /* index entries */
+    uint64_t unreadable; /* records and revisions that could not be read: what belongs to them
+                            was left alone */
+} credstore_repair_result;
+
+/* Makes the indexes what the records say: owner lists, tokens, imported tokens, fingerprints of
+   secrets, organizations, the queue of removed records. Entries that are lost are made anew,
+   entries that are damaged or point to no record are removed. Touches no record, no history and no
+   audit entry; what cannot be derived is left as credstore_check() found it. An organization whose
+   own entry was damaged has lost its label: set it again.
+
+   Each batch is a transaction and an audit entry (CREDSTORE_ACTION_REPAIR) of its own, where there
+   is something to do: a crash or an error loses nothing, call again. Beside running writers. result
+   may be NULL, and is filled on OK. SYSTEM or SUPER. E_FORBIDDEN: others, or the store is
+   read-only. E_BUSY, E_FULL, E_ROLLBACK, E_COMMIT_UNKNOWN, E_CONFLICT, E_ENTROPY. */
+CREDSTORE_API credstore_status credstore_repair_indexes(credstore *store,
+                                                        const credstore_call *call,
+                                                        credstore_repair_result *result,
+                                                        credstore_error *err);
 
 /* ---- the HTTP door: any kind, any verb; raw header values in, a whole answer out ----------------
  */

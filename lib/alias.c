@@ -10,13 +10,12 @@
 #include "error.h"
 #include "ring.h"
 
-static credstore_status name_key(const credstore *store, const char *name, cs_key *key,
-                                 uint8_t mac[32], credstore_error *err)
+credstore_status cs_alias_key(const credstore *store, const char *name, cs_key *key,
+                              uint8_t mac[32], credstore_error *err)
 {
     const credstore_bytes part = cs_bytes_of(name);
     const credstore_status status =
-        cs_name_mac(&store->sealer, cs_store_name_key(store),
-                    CS_NAME_ALIAS, &part, 1, mac, err);
+        cs_name_mac(&store->sealer, cs_store_name_key(store), CS_NAME_ALIAS, &part, 1, mac, err);
 
     cs_key_alias(key, mac);
     return status;
@@ -48,7 +47,7 @@ credstore_status cs_alias_find(cs_txn *txn, const char *name, cs_alias *out, cre
     const uint8_t *end;
     cs_label label;
     cs_key key;
-    credstore_status status = name_key(txn->store, name, &key, mac, err);
+    credstore_status status = cs_alias_key(txn->store, name, &key, mac, err);
 
     memset(out, 0, sizeof *out);
     label = label_of(mac);
@@ -74,7 +73,7 @@ static credstore_status put(cs_txn *txn, const char *name, const char *id, const
     cs_buf plain = {0};
     cs_label label;
     cs_key key;
-    credstore_status status = name_key(txn->store, name, &key, mac, err);
+    credstore_status status = cs_alias_key(txn->store, name, &key, mac, err);
 
     label = label_of(mac);
     cs_buf_add(&plain, id, strlen(id) + 1);
@@ -91,7 +90,7 @@ static credstore_status drop(cs_txn *txn, const char *name, credstore_error *err
 {
     uint8_t mac[32];
     cs_key key;
-    const credstore_status status = name_key(txn->store, name, &key, mac, err);
+    const credstore_status status = cs_alias_key(txn->store, name, &key, mac, err);
 
     return status == CREDSTORE_OK ? cs_txn_del(txn, &key, err) : status;
 }

@@ -14,6 +14,10 @@ typedef struct cs_alias {
     char label[CS_ID_MAX + 1]; /* of an id's own entry: its label, "" = none */
 } cs_alias;
 
+/* The key of a name's entry, and the MAC in it. */
+credstore_status cs_alias_key(const credstore *store, const char *name, cs_key *key,
+                              uint8_t mac[32], credstore_error *err);
+
 /* E_INTEGRITY. */
 credstore_status cs_alias_find(cs_txn *txn, const char *name, cs_alias *out, credstore_error *err);
 

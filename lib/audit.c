@@ -113,6 +113,22 @@ cleanup:
     return status;
 }
 
+credstore_status cs_audit_chain(const credstore *store, uint64_t seq, const cs_buf *plain,
+                                uint8_t out[CS_CHAIN_LEN], credstore_error *err)
+{
+    cs_buf message = {0};
+    credstore_status status;
+
+    cs_buf_u16(&message, LANE);
+    cs_buf_u64(&message, seq);
+    cs_buf_add(&message, plain->ptr, plain->len);
+    if (message.failed)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    status = chain_after(store, cs_bytes(message.ptr, message.len), out, err);
+    cs_buf_free(&message);
+    return status;
+}
+
 credstore_status cs_audit_open(cs_txn *txn, uint64_t seq, cs_buf *plain, credstore_error *err)
 {
     const cs_label label = entry_label(seq);
@@ -131,21 +147,15 @@ credstore_status cs_audit_check(cs_txn *txn, uint64_t seq, const uint8_t chain[C
                                 uint8_t previous[CS_CHAIN_LEN], credstore_error *err)
 {
     uint8_t actual[CS_CHAIN_LEN];
-    cs_buf plain = {0}, message = {0};
+    cs_buf plain = {0};
     credstore_status status = cs_audit_open(txn, seq, &plain, err);
 
-    cs_buf_u16(&message, LANE);
-    cs_buf_u64(&message, seq);
-    cs_buf_add(&message, plain.ptr, plain.len);
-    if (status == CREDSTORE_OK && message.failed)
-        status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     if (status == CREDSTORE_OK)
-        status = chain_after(txn->store, cs_bytes(message.ptr, message.len), actual, err);
+        status = cs_audit_chain(txn->store, seq, &plain, actual, err);
     if (status == CREDSTORE_OK && memcmp(actual, chain, CS_CHAIN_LEN) != 0)
         status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The audit chain is broken");
     if (status == CREDSTORE_OK)
         memcpy(previous, plain.ptr, CS_CHAIN_LEN);
     cs_buf_free(&plain);
-    cs_buf_free(&message);
     return status;
 }

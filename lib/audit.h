@@ -29,4 +29,8 @@ credstore_status cs_audit_open(cs_txn *txn, uint64_t seq, cs_buf *plain, credsto
 credstore_status cs_audit_check(cs_txn *txn, uint64_t seq, const uint8_t chain[CS_CHAIN_LEN],
                                 uint8_t previous[CS_CHAIN_LEN], credstore_error *err);
 
+/* The chain value after entry `seq`, from its opened text. */
+credstore_status cs_audit_chain(const credstore *store, uint64_t seq, const cs_buf *plain,
+                                uint8_t out[CS_CHAIN_LEN], credstore_error *err);
+
 #endif

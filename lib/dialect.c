@@ -264,17 +264,21 @@ static void show_member(cs_json_writer *writer, const cs_member *member, const v
     }
 }
 
-static void show_view(cs_json_writer *writer, const cs_kind *kind, const void *view)
+/* The time of last use is not of a revision: `past` leaves it out. */
+static void show_view(cs_json_writer *writer, const cs_kind *kind, const void *view, bool past)
 {
+    const uint16_t used = kind->view.last_used_at;
+
     for (size_t i = 0; i < kind->member_count; i++)
-        show_member(writer, &kind->members[i], view);
+        if (!past || used == 0 || kind->members[i].at != used)
+            show_member(writer, &kind->members[i], view);
 }
 
 char *cs_view_json(const cs_kind *kind, const void *view, const char *token, size_t *len)
 {
     cs_json_writer *writer = cs_json_writer_new();
 
-    show_view(writer, kind, view);
+    show_view(writer, kind, view, false);
     if (token != NULL)
         cs_json_write_text(writer, kind->token.member, token);
     return cs_json_writer_finish(writer, len);
@@ -286,14 +290,13 @@ uint64_t cs_view_revision(const cs_kind *kind, const void *view)
 }
 
 /* One item: the view, or the id of what cannot be read with the status's name. */
-static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item *item,
-                      bool with_revision)
+static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item *item, bool past)
 {
     cs_json_enter_item(writer);
     if (item->view != NULL) {
-        if (with_revision)
+        if (past)
             cs_json_write_number(writer, "revision", (int64_t)cs_view_revision(kind, item->view));
-        show_view(writer, kind, item->view);
+        show_view(writer, kind, item->view, past);
     } else {
         cs_json_write_text(writer, "id", item->id);
         cs_json_write_text(writer, "error", credstore_status_name(item->status));
@@ -301,13 +304,13 @@ static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item
     cs_json_leave(writer);
 }
 
-char *cs_page_json(const cs_kind *kind, const cs_page *page, bool with_revision, size_t *len)
+char *cs_page_json(const cs_kind *kind, const cs_page *page, bool past, size_t *len)
 {
     cs_json_writer *writer = cs_json_writer_new();
 
     cs_json_enter_array(writer, "items");
     for (size_t i = 0; i < page->count; i++)
-        show_item(writer, kind, &page->items[i], with_revision);
+        show_item(writer, kind, &page->items[i], past);
     cs_json_leave(writer);
     cs_json_enter(writer, "page_info");
     cs_json_write_flag(writer, "has_next_page", page->has_next_page != 0);

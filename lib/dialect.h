@@ -37,8 +37,9 @@ void cs_body_place(const cs_kind *kind, const cs_body *body, credstore_error *er
 /* The view in the document's JSON (with a token that was issued, else NULL), and an error in the
    kind's (kind may be NULL). Free with cs_json_text_free(). NULL when memory is out. */
 char *cs_view_json(const cs_kind *kind, const void *view, const char *token, size_t *len);
-/* with_revision: each item begins with its revision, as in a history. */
-char *cs_page_json(const cs_kind *kind, const cs_page *page, bool with_revision, size_t *len);
+/* past: a history. Each item begins with its revision, and has no time of last use, which is not of
+ * a revision. */
+char *cs_page_json(const cs_kind *kind, const cs_page *page, bool past, size_t *len);
 /* The revision that a view shows. */
 uint64_t cs_view_revision(const cs_kind *kind, const void *view);
 char *cs_error_json(const cs_kind *kind, const credstore_error *error, size_t *len);

@@ -12,7 +12,7 @@
 /* Behind a record's id: ids hold no NUL, so this keeps a record and its history together and apart
    from every longer id. */
 enum { UNDER_CURRENT = 0, UNDER_HISTORY = 1 };
-enum { LANE_AUDIT = 0, LANE_HEAD = 1, LANE_ANCHOR = 2 };
+enum { LANE_AUDIT = 0, LANE_HEAD = 1, LANE_ANCHOR = 2, LANE_CLOCK = 3 };
 
 static void start(cs_key *key, uint8_t table)
 {
@@ -85,6 +85,11 @@ void cs_key_catalogue(cs_key *key)
     start(key, CS_TABLE_CATALOGUE);
 }
 
+void cs_key_rotation(cs_key *key)
+{
+    start(key, CS_TABLE_ROTATION);
+}
+
 void cs_key_record(cs_key *key, const cs_locator *at)
 {
     add_locator(key, CS_TABLE_RECORD, at);
@@ -133,6 +138,13 @@ void cs_key_anchor(cs_key *key, uint16_t lane)
     add_u8(key, LANE_ANCHOR);
 }
 
+void cs_key_clock(cs_key *key, uint16_t lane)
+{
+    start(key, CS_TABLE_LANE);
+    add_u16(key, lane);
+    add_u8(key, LANE_CLOCK);
+}
+
 void cs_key_usage(cs_key *key, const cs_locator *at)
 {
     add_locator(key, CS_TABLE_USAGE, at);
@@ -156,6 +168,17 @@ void cs_key_purge(cs_key *key, uint32_t day, const cs_locator *at)
     start(key, CS_TABLE_PURGE);
     cs_put_u32(raw, day);
     add(key, raw, sizeof raw);
+    if (at == NULL)
+        return;
+    add_u8(key, at->kind);
+    add(key, at->scope, CS_SCOPE_LEN);
+    add_id(key, at->id);
+}
+
+void cs_key_end(cs_key *key, int64_t end, const cs_locator *at)
+{
+    start(key, CS_TABLE_END);
+    add_u64(key, (uint64_t)end);
     if (at == NULL)
         return;
     add_u8(key, at->kind);
@@ -193,6 +216,17 @@ void cs_key_digest(cs_key *key, const uint8_t *mac)
 {
     start(key, CS_TABLE_DIGEST);
     add(key, mac, CS_SCOPE_LEN);
+}
+
+void cs_key_after(cs_key *key)
+{
+    if (key->len < CS_KEY_MAX) {
+        key->ptr[key->len++] = 0;
+        return;
+    }
+    while (key->len > 1 && key->ptr[key->len - 1] == 0xff)
+        key->len--;
+    key->ptr[key->len - 1]++;
 }
 
 credstore_bytes cs_key_bytes(const cs_key *key)

@@ -20,11 +20,13 @@ enum {
     CS_TABLE_ROOT = 0x02,
     CS_TABLE_KEYRING = 0x03,
     CS_TABLE_CATALOGUE = 0x04,
+    CS_TABLE_ROTATION = 0x05,    /* how far the resealing of a rotation is */
     CS_TABLE_RECORD = 0x10,      /* current, history and tombstone of one record side by side */
     CS_TABLE_OWNER = 0x11,       /* list index of the kinds whose ids are unique in the store */
     CS_TABLE_LANE = 0x20,        /* audit entries, and the head right behind the last */
     CS_TABLE_RECEIPT = 0x30,     /* idempotency */
     CS_TABLE_PURGE = 0x31,       /* removed records, by the day of their removal */
+    CS_TABLE_END = 0x32,         /* graces and lives, by the time at which they are over */
     CS_TABLE_USAGE = 0x40,       /* last used */
     CS_TABLE_ALIAS = 0x50,       /* organization labels */
     CS_TABLE_FINGERPRINT = 0x51, /* leak lookup */
@@ -52,7 +54,10 @@ enum {
     CS_ROLE_DIGEST = 16,
     CS_ROLE_TOKEN = 17,
     CS_ROLE_PURGE = 18,
-    CS_ROLE_ANCHOR = 19
+    CS_ROLE_ANCHOR = 19,
+    CS_ROLE_ROTATION = 20,
+    CS_ROLE_CLOCK = 21,
+    CS_ROLE_END = 22
 };
 
 /* Members of a sealed body. A kind's own fields are CS_TLV_FIELD + field id. */
@@ -96,7 +101,12 @@ enum {
     CS_ACTION_PRUNE = 11,
     CS_ACTION_LABEL = 12,
     CS_ACTION_ROOT_ADD = 13,
-    CS_ACTION_ROOT_REMOVE = 14
+    CS_ACTION_ROOT_REMOVE = 14,
+    CS_ACTION_KEYS_PROMOTE = 15,
+    CS_ACTION_KEYS_RETIRE = 16,
+    CS_ACTION_EPOCH = 17,
+    CS_ACTION_REPAIR = 18,
+    CS_ACTION_EXPIRE = 19
 };
 
 /* First byte of each message that is authenticated under the NAME key. */
@@ -147,6 +157,7 @@ void cs_key_root(cs_key *key, uint16_t slot);
 void cs_key_keyring(cs_key *key,
                     uint8_t purpose); /* CS_PURPOSE_BODY or _SECRET: which store key seals it */
 void cs_key_catalogue(cs_key *key);
+void cs_key_rotation(cs_key *key);
 void cs_key_record(cs_key *key, const cs_locator *at);
 void cs_key_history(cs_key *key, const cs_locator *at, uint64_t revision);
 void cs_key_audit(cs_key *key, uint16_t lane, uint64_t seq);
@@ -156,17 +167,22 @@ void cs_key_list(cs_key *key, uint8_t table, uint8_t kind, const uint8_t *scope)
 /* A record's entry in its owner's index. */
 void cs_key_owner(cs_key *key, const uint8_t *owner_mac, const cs_locator *at);
 void cs_key_anchor(cs_key *key, uint16_t lane);
+void cs_key_clock(cs_key *key, uint16_t lane);
 void cs_key_usage(cs_key *key, const cs_locator *at);
 void cs_key_receipt(cs_key *key, uint32_t day,
                     const uint8_t *mac); /* mac NULL: where the day begins */
 void cs_key_purge(cs_key *key, uint32_t day,
                   const cs_locator *at); /* at NULL: where the day begins */
+void cs_key_end(cs_key *key, int64_t end,
+                const cs_locator *at); /* at NULL: where the time begins */
 /* A secret that a record holds or held; at NULL: where those of a fingerprint begin. */
 void cs_key_fingerprint(cs_key *key, const uint8_t *fingerprint, const cs_locator *at,
                         uint16_t field, uint64_t revision);
 void cs_key_alias(cs_key *key, const uint8_t *mac);
 void cs_key_token(cs_key *key, const char *ksuid);
 void cs_key_digest(cs_key *key, const uint8_t *mac);
+/* The next key that there can be. */
+void cs_key_after(cs_key *key);
 credstore_bytes cs_key_bytes(const cs_key *key);
 
 #endif

@@ -8,20 +8,16 @@
 #include <string.h>
 
 #include "audit.h"
+#include "checkpoint.h"
+#include "epoch.h"
 #include "error.h"
 #include "ring.h"
 #include "root.h"
 #include "unlock.h"
 
 static const char magic[] = "credstore"; /* stored without its NUL */
-enum {
-    MAGIC_LEN = sizeof magic - 1,
-    META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN,
-    SEALED_META_LEN = 1 + 8 + 8, /* highest format, created at, epoch */
-    LANE = 0
-};
+enum { MAGIC_LEN = sizeof magic - 1, META_LEN = 1 + MAGIC_LEN + CS_STORE_ID_LEN, LANE = 0 };
 
-static const cs_label meta_label = {.role = CS_ROLE_META};
 static const cs_label catalogue_label = {.role = CS_ROLE_CATALOGUE};
 
 /* ---- meta ---- */
@@ -55,38 +51,12 @@ static void write_meta(const credstore *store, cs_buf *out)
     cs_buf_add(out, store->sealer.store_id, CS_STORE_ID_LEN);
 }
 
-/* Sealed under the body store key, so that the highest format cannot be lowered. */
-static credstore_status read_sealed_meta(cs_txn *txn, const cs_store_keys *keys,
-                                         credstore_error *err)
-{
-    uint8_t plain[SEALED_META_LEN];
-    credstore_bytes value;
-    bool found = false;
-    cs_box box;
-    cs_key key;
-    credstore_status status;
-
-    cs_key_meta(&key, true);
-    status = cs_txn_get(txn, &key, &value, &found, err);
-    if (status == CREDSTORE_OK && !found)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its sealed header");
-    if (status == CREDSTORE_OK)
-        status = cs_value_box(value, &box, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    if (box.sealed.len != sizeof plain || box.key_id != 0)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store's sealed header is damaged");
-    status = cs_unseal(&txn->store->sealer, &keys->body, &meta_label, &box, plain, err);
-    if (status == CREDSTORE_OK && plain[0] > CS_FORMAT)
-        return cs_fail(err, CREDSTORE_E_FORMAT, NULL, "The store holds records of a newer library");
-    return status;
-}
-
 /* ---- loading ---- */
 
 /* The head, and the last audit entry against it. An entry behind that one was written by a later
    commit: the head alone was put back. */
-static credstore_status load_head(cs_txn *txn, credstore_error *err)
+static credstore_status load_head(cs_txn *txn, const credstore_checkpoint *anchor,
+                                  credstore_error *err)
 {
     uint8_t previous[CS_CHAIN_LEN];
     credstore_bytes later;
@@ -106,6 +76,8 @@ static credstore_status load_head(cs_txn *txn, credstore_error *err)
         status = cs_txn_get(txn, &key, &later, &found, err);
     if (status == CREDSTORE_OK && found)
         status = cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The head is older than the audit");
+    if (status == CREDSTORE_OK && anchor != NULL)
+        status = cs_checkpoint_hold(txn, &head, anchor, err);
     if (status != CREDSTORE_OK)
         return status;
     atomic_store(&txn->store->seen_generation, head.generation);
@@ -129,18 +101,22 @@ static credstore_status read_outside(credstore *store, cs_root_slots *slots, boo
     return status;
 }
 
-static credstore_status load_snapshot(cs_txn *txn, credstore_error *err)
+static credstore_status load_snapshot(cs_txn *txn, const credstore_checkpoint *anchor,
+                                      credstore_error *err)
 {
-    credstore_status status = read_sealed_meta(txn, &txn->store->keys, err);
+    cs_sealed_header header = {0};
+    credstore_status status = cs_sealed_header_read(txn, &header, err);
 
+    txn->store->epoch = header.epoch;
     if (status == CREDSTORE_OK)
         status = cs_ring_refresh(txn, err);
-    return status == CREDSTORE_OK ? load_head(txn, err) : status;
+    return status == CREDSTORE_OK ? load_head(txn, anchor, err) : status;
 }
 
-static credstore_status load(credstore *store, const credstore_key_source *key, bool *found,
+static credstore_status load(credstore *store, const credstore_options *options, bool *found,
                              credstore_error *err)
 {
+    const credstore_key_source *key = options->key;
     cs_root_slots slots = {0};
     cs_txn txn;
     credstore_status status = read_outside(store, &slots, found, err);
@@ -155,7 +131,7 @@ static credstore_status load(credstore *store, const credstore_key_source *key, 
     status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
         return status;
-    status = load_snapshot(&txn, err);
+    status = load_snapshot(&txn, options->anchor, err);
     cs_txn_end(&txn);
     return status;
 }
@@ -167,19 +143,14 @@ typedef struct founding {
     bool lost; /* another process was first */
 } founding;
 
-static credstore_status seal_meta(const credstore *store, const cs_store_keys *keys, cs_buf *out,
-                                  credstore_error *err)
+static credstore_status seal_meta(credstore *store, cs_buf *out, credstore_error *err)
 {
-    uint8_t plain[SEALED_META_LEN] = {CS_FORMAT};
+    const cs_sealed_header header = {CS_FORMAT, cs_store_now(store), 1};
     uint8_t nonce[CS_NONCE_LEN];
     const credstore_status status = cs_store_random(store, nonce, sizeof nonce, err);
 
-    if (status != CREDSTORE_OK)
-        return status;
-    cs_put_u64(plain + 1, (uint64_t)cs_store_now(store));
-    cs_put_u64(plain + 9, 1);
-    return cs_seal_value(&store->sealer, &keys->body, &meta_label, nonce,
-                         cs_bytes(plain, sizeof plain), out, err);
+    store->epoch = header.epoch;
+    return status == CREDSTORE_OK ? cs_sealed_header_seal(store, &header, nonce, out, err) : status;
 }
 
 static credstore_status create_ring(credstore *store, founding *f, credstore_error *err)
@@ -222,7 +193,7 @@ static credstore_status prepare(credstore *store, const credstore_key_source *so
     if (status == CREDSTORE_OK)
         status = create_ring(store, f, err);
     if (status == CREDSTORE_OK)
-        status = seal_meta(store, &store->keys, &f->sealed_meta, err);
+        status = seal_meta(store, &f->sealed_meta, err);
     write_meta(store, &f->meta);
     return status;
 }
@@ -373,17 +344,20 @@ credstore_status cs_found_or_load(credstore *store, const credstore_options *opt
 {
     const bool in_memory = path == NULL && options->storage == NULL;
     bool there = false, lost = false;
-    credstore_status status = load(store, options->key, &there, err);
+    credstore_status status = load(store, options, &there, err);
 
     if (status != CREDSTORE_OK)
         return status;
     if (!there && !in_memory && (options->flags & CREDSTORE_OPEN_CREATE) == 0)
         return cs_fail(err, CREDSTORE_E_NOT_FOUND, "path",
                        "There is no store, and CREATE is not set");
+    if (!there && options->anchor != NULL)
+        return cs_fail(err, CREDSTORE_E_ROLLBACK, "anchor",
+                       "There is no store, and the anchor is of one");
     if (!there)
         status = found_with_any_key(store, options->key, &lost, err);
     if (status == CREDSTORE_OK && lost)
-        status = load(store, options->key, &there, err);
+        status = load(store, options, &there, err);
     if (status == CREDSTORE_OK)
         status = load_catalogue(store, err);
     return status == CREDSTORE_OK ? cs_store_make_decoy(store, err) : status;

@@ -134,8 +134,8 @@ static cs_label reference_label(uint8_t role, const void *name, size_t len)
     return label;
 }
 
-static credstore_status digest_key(const credstore *store, const uint8_t digest[32], cs_key *key,
-                                   uint8_t mac[32], credstore_error *err)
+credstore_status cs_digest_key(const credstore *store, const uint8_t digest[32], cs_key *key,
+                               uint8_t mac[32], credstore_error *err)
 {
     const credstore_bytes part = cs_bytes(digest, 32);
     const credstore_status status =
@@ -145,15 +145,33 @@ static credstore_status digest_key(const credstore *store, const uint8_t digest[
     return status;
 }
 
+size_t cs_reference_write(const cs_locator *at, uint8_t out[CS_REFERENCE_MAX])
+{
+    out[0] = at->kind;
+    memcpy(out + 1, at->scope, CS_SCOPE_LEN);
+    memcpy(out + REFERENCE_HEAD, at->id.ptr, at->id.len);
+    return REFERENCE_HEAD + at->id.len;
+}
+
+bool cs_reference_read(credstore_bytes plain, cs_locator *at)
+{
+    const uint8_t *p = plain.ptr;
+
+    if (plain.len <= REFERENCE_HEAD || plain.len > CS_REFERENCE_MAX)
+        return false;
+    at->kind = p[0];
+    memcpy(at->scope, p + 1, CS_SCOPE_LEN);
+    at->id = cs_bytes(p + REFERENCE_HEAD, plain.len - REFERENCE_HEAD);
+    return true;
+}
+
 static credstore_status put_reference(cs_txn *txn, const cs_key *key, const cs_label *label,
                                       const cs_locator *at, credstore_error *err)
 {
-    uint8_t plain[REFERENCE_HEAD + CS_ID_MAX];
+    uint8_t plain[CS_REFERENCE_MAX];
+    const size_t len = cs_reference_write(at, plain);
 
-    plain[0] = at->kind;
-    memcpy(plain + 1, at->scope, CS_SCOPE_LEN);
-    memcpy(plain + REFERENCE_HEAD, at->id.ptr, at->id.len);
-    return cs_txn_put_sealed(txn, key, label, cs_bytes(plain, REFERENCE_HEAD + at->id.len), err);
+    return cs_txn_put_sealed(txn, key, label, cs_bytes(plain, len), err);
 }
 
 credstore_status cs_check_import(cs_txn *txn, const cs_settle *settle, credstore_error *err)
@@ -171,7 +189,7 @@ credstore_status cs_check_import(cs_txn *txn, const cs_settle *settle, credstore
     digest = cs_settle_value(settle, t->digest);
     if (!digest->present)
         return CREDSTORE_OK;
-    status = digest_key(txn->store, digest->bytes.ptr, &key, mac, err);
+    status = cs_digest_key(txn->store, digest->bytes.ptr, &key, mac, err);
     if (status == CREDSTORE_OK)
         status = cs_txn_get(txn, &key, &value, &found, err);
     if (status == CREDSTORE_OK && found)
@@ -185,7 +203,7 @@ static credstore_status put_import(cs_txn *txn, const cs_locator *at, const uint
     uint8_t mac[32];
     cs_label label;
     cs_key key;
-    const credstore_status status = digest_key(txn->store, digest, &key, mac, err);
+    const credstore_status status = cs_digest_key(txn->store, digest, &key, mac, err);
 
     if (status != CREDSTORE_OK)
         return status;
@@ -231,7 +249,7 @@ static credstore_status find_by_token(cs_txn *txn, const cs_kind *kind, const ch
         cs_key_token(&key, ksuid);
         label = reference_label(CS_ROLE_TOKEN, ksuid, CS_KSUID_LEN);
     } else {
-        status = digest_key(store, digest, &key, mac, err);
+        status = cs_digest_key(store, digest, &key, mac, err);
         label = reference_label(CS_ROLE_DIGEST, mac, CS_SCOPE_LEN);
     }
     if (status == CREDSTORE_OK)

@@ -11,6 +11,7 @@
 #include "merge.h"
 
 enum { CS_GRACE_MAX_S = 10 * 366 * 86400 };
+enum { CS_REFERENCE_MAX = 1 + CS_SCOPE_LEN + CS_ID_MAX }; /* kind, scope, id */
 
 /* A token to be made with the change. */
 typedef struct cs_token_wish {
@@ -47,5 +48,13 @@ credstore_status cs_put_token_index(cs_txn *txn, const cs_locator *at, const cs_
 credstore_status cs_locate_token(cs_txn *txn, const cs_kind *kind, const char *ksuid,
                                  const uint8_t digest[32], cs_locator *at,
                                  char id_room[CS_ID_MAX + 1], bool *found, credstore_error *err);
+
+/* The key of an imported token's entry, and the MAC in it. */
+credstore_status cs_digest_key(const credstore *store, const uint8_t digest[32], cs_key *key,
+                               uint8_t mac[32], credstore_error *err);
+
+/* The plain text of an entry of the token and digest indexes: which record. */
+size_t cs_reference_write(const cs_locator *at, uint8_t out[CS_REFERENCE_MAX]);
+bool cs_reference_read(credstore_bytes plain, cs_locator *at);
 
 #endif

@@ -41,14 +41,37 @@ credstore_status cs_keyring_load(const cs_sealer *sealer, const cs_store_keys *s
                                  credstore_error *err);
 void cs_keyring_free(const cs_sealer *sealer, cs_keyring *ring);
 
+/* A keyring as it is stored: two sealed values of one version. Zero it to start. */
+typedef struct cs_ring_values {
+    cs_buf body, secret;
+    uint64_t version; /* of one that was made here; 0 of one that was read */
+} cs_ring_values;
+void cs_ring_values_free(cs_ring_values *values);
+
+/* Makes the next version of a keyring. purposes: bit p = a new active key for the purpose p, whose
+   active key becomes a retiring one. Draws and seals, so outside of transactions. Both store keys
+   are needed. E_CONFLICT: the table is full of keys that are not retired. E_INTEGRITY. */
+credstore_status cs_keyring_promote(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                    cs_arena *arena, const cs_ring_values *now, uint32_t purposes,
+                                    cs_ring_values *next, credstore_error *err);
+/* Likewise: the retiring keys become retired ones, without their material. */
+credstore_status cs_keyring_retire(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                   cs_arena *arena, const cs_ring_values *now, cs_ring_values *next,
+                                   credstore_error *err);
+
 /* The active key of a purpose; never NULL in a loaded keyring. */
 const cs_data_key *cs_keyring_active(const cs_keyring *ring, uint8_t purpose);
 
 /* Does it list a key of that purpose and id? */
 bool cs_keyring_lists(const cs_keyring *ring, uint8_t purpose, uint32_t id);
 
-/* The key that a box names: E_INTEGRITY if there is none of that purpose, E_KEY_UNAVAILABLE if it
-   could not be unwrapped here. */
+/* Does it list that key as a retiring one? */
+bool cs_keyring_retires(const cs_keyring *ring, uint8_t purpose, uint32_t id);
+/* Has it a retiring key at all? */
+bool cs_keyring_rotates(const cs_keyring *ring);
+
+/* The key that a box names: E_INTEGRITY if there is none of that purpose, or it is retired,
+   E_KEY_UNAVAILABLE if it could not be unwrapped here. */
 credstore_status cs_keyring_find(const cs_keyring *ring, uint8_t purpose, uint32_t id,
                                  const cs_data_key **out, credstore_error *err);
 

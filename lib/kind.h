@@ -161,6 +161,7 @@ typedef struct cs_kind {
     cs_token_at token;
     uint16_t active_field; /* the flag that deactivate and reactivate switch; 0 = none */
     uint16_t expires_field, permissions_field; /* of an actor's record: fields by id */
+    uint16_t expired_field; /* with expires_field: the flag that it was found over for good */
     cs_rule rules[CS_CLASSES];
     bool (*id_valid)(const char *ptr, size_t len);
     bool (*path_valid)(const char *ptr, size_t len);

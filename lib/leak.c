@@ -127,8 +127,7 @@ static credstore_status search_secrets(search *s, credstore_bytes text, credstor
     uint8_t mac[32];
     cs_key from, to;
     credstore_status status =
-        cs_name_mac(sealer, cs_store_name_key(s->store),
-                    CS_NAME_FINGERPRINT, &text, 1, mac, err);
+        cs_name_mac(sealer, cs_store_name_key(s->store), CS_NAME_FINGERPRINT, &text, 1, mac, err);
 
     if (status != CREDSTORE_OK)
         return status;
@@ -160,14 +159,12 @@ static uint32_t token_state(const cs_kind *kind, const cs_loaded *now, const uin
     const bool current = holds(kind, r, kind->token.digest, digest);
     const bool previous = holds(kind, r, kind->token.previous, digest);
     const bool in_grace = previous && until->present && time < until->number;
-    const cs_value *end =
-        kind->expires_field == 0 ? NULL : &r->values[cs_field_index(kind, kind->expires_field)];
 
     if (!current && !previous)
         return 0;
     if (now->removed)
         return CREDSTORE_LEAK_REMOVED;
-    if ((!current && !in_grace) || (end != NULL && end->present && end->number <= time))
+    if ((!current && !in_grace) || cs_record_expired(kind, r, time))
         return CREDSTORE_LEAK_PAST;
     return current ? CREDSTORE_LEAK_CURRENT : CREDSTORE_LEAK_GRACE;
 }
@@ -191,35 +188,58 @@ static credstore_status search_history(search *s, const cs_kind *kind, const cs_
     return status;
 }
 
+/* What the record says of the token; one that cannot be read hides no other. */
+static credstore_status judge_token(search *s, const cs_kind *kind, const cs_locator *at,
+                                    const uint8_t digest[32], credstore_error *err)
+{
+    credstore_leak leak = {.kind = kind->id};
+    cs_loaded now = {0};
+    credstore_error unread = {0};
+    bool past = false;
+    credstore_status status = cs_load(s->txn, kind, at, 0, &now, &unread);
+
+    if (status == CREDSTORE_OK && (now.found || now.removed))
+        leak.state = token_state(kind, &now, digest, s->txn->now);
+    if (status == CREDSTORE_OK && now.found && leak.state == 0)
+        status = search_history(s, kind, at, now.record.revision, digest, &past, &unread);
+    if (past)
+        leak.state = CREDSTORE_LEAK_PAST;
+    if (status == CREDSTORE_E_INTEGRITY || status == CREDSTORE_E_FORMAT) {
+        now.record.id = at->id;
+        leak.state = CREDSTORE_LEAK_UNREADABLE;
+        status = CREDSTORE_OK;
+    }
+    if (status != CREDSTORE_OK)
+        cs_fail(err, status, NULL, unread.message);
+    else if (leak.state != 0)
+        status = add(s, &now, &leak, "token", err);
+    cs_loaded_free(&now);
+    return status;
+}
+
+/* By the id that it carries; then by its digest, since a token of our layout may have been imported
+ * from another store. */
 static credstore_status search_tokens(search *s, const cs_kind *kind, credstore_bytes text,
                                       credstore_error *err)
 {
     const cs_sealer *sealer = &s->store->sealer;
-    const char *ksuid = cs_token_id(text.ptr, text.len);
+    const char *const ways[] = {cs_token_id(text.ptr, text.len), NULL};
+    const size_t before = s->page->count;
     char id_room[CS_ID_MAX + 1];
     uint8_t digest[CS_DIGEST_LEN];
-    cs_locator at = {0};
-    cs_loaded now = {0};
-    credstore_leak leak = {.kind = kind->id};
-    bool found = false, past = false;
     const int32_t result = sealer->crypto->digest(sealer->ctx, text, digest);
-    credstore_status status;
+    credstore_status status = CREDSTORE_OK;
 
     if (result != CREDSTORE_CRYPTO_OK)
         return cs_fail_crypto(err, result, "A token's digest could not be computed");
-    status = cs_locate_token(s->txn, kind, ksuid, digest, &at, id_room, &found, err);
-    if (status == CREDSTORE_OK && found)
-        status = cs_load(s->txn, kind, &at, 0, &now, err);
-    if (status == CREDSTORE_OK && found && (now.found || now.removed)) {
-        leak.state = token_state(kind, &now, digest, s->txn->now);
-        if (leak.state == 0 && now.found)
-            status = search_history(s, kind, &at, now.record.revision, digest, &past, err);
-        if (past)
-            leak.state = CREDSTORE_LEAK_PAST;
-        if (status == CREDSTORE_OK && leak.state != 0)
-            status = add(s, &now, &leak, "token", err);
+    for (size_t i = ways[0] == NULL; i < 2 && status == CREDSTORE_OK; i++) {
+        cs_locator at = {0};
+        bool found = false;
+
+        status = cs_locate_token(s->txn, kind, ways[i], digest, &at, id_room, &found, err);
+        if (status == CREDSTORE_OK && found && s->page->count == before)
+            status = judge_token(s, kind, &at, digest, err);
     }
-    cs_loaded_free(&now);
     cs_wipe(digest, sizeof digest);
     return status;
 }

@@ -8,20 +8,13 @@
 #include <time.h>
 
 #include "block.h"
+#include "checkpoint.h"
 #include "error.h"
 #include "op.h"
 #include "policy.h"
-#include "sized.h"
 
 enum { LIMIT_MAX = 1000, TLV_HEAD = 2 + 4 };
 static const int64_t poll_ms = 20;
-
-static const uint16_t checkpoint_starts[] = {
-    offsetof(credstore_checkpoint, reserved),
-    offsetof(credstore_checkpoint, generation),
-    offsetof(credstore_checkpoint, seq),
-    offsetof(credstore_checkpoint, chain),
-};
 
 /* ---- one entry ---- */
 
@@ -49,8 +42,9 @@ static void take_changed(credstore_bytes in, cs_ledger_entry *out)
         out->changed[out->entry.changed_count++] = cs_get_u16(p + i);
 }
 
-/* Members that a newer library added are passed over. */
-static void take_member(uint16_t id, credstore_bytes in, cs_ledger_entry *out)
+/* Members that a newer library added are passed over, but for the critical ones. */
+static credstore_status take_member(uint16_t id, credstore_bytes in, cs_ledger_entry *out,
+                                    credstore_error *err)
 {
     cs_audit_entry *entry = &out->entry;
     credstore_bytes *const texts[] = {
@@ -73,6 +67,10 @@ static void take_member(uint16_t id, credstore_bytes in, cs_ledger_entry *out)
         entry->revision = number(in);
     else if (id == CS_AUDIT_CHANGED)
         take_changed(in, out);
+    else if (id >= CS_TLV_CRITICAL)
+        return cs_fail(err, CREDSTORE_E_FORMAT, NULL,
+                       "An audit entry holds what only a newer library understands");
+    return CREDSTORE_OK;
 }
 
 credstore_status cs_ledger_entry_read(cs_txn *txn, uint64_t seq, cs_buf *plain,
@@ -94,7 +92,9 @@ credstore_status cs_ledger_entry_read(cs_txn *txn, uint64_t seq, cs_buf *plain,
         if (left < TLV_HEAD || cs_get_u32(p + 2) > left - TLV_HEAD)
             return damaged(err);
         len = cs_get_u32(p + 2);
-        take_member(cs_get_u16(p), cs_bytes(p + TLV_HEAD, len), out);
+        status = take_member(cs_get_u16(p), cs_bytes(p + TLV_HEAD, len), out, err);
+        if (status != CREDSTORE_OK)
+            return status;
         p += TLV_HEAD + len;
         left -= TLV_HEAD + len;
     }
@@ -103,15 +103,12 @@ credstore_status cs_ledger_entry_read(cs_txn *txn, uint64_t seq, cs_buf *plain,
 
 /* ---- the anchor: where the audit begins after pruning ---- */
 
-typedef struct anchor {
-    uint64_t seq; /* the last entry that is gone; 0 = none is */
-    uint8_t chain[CS_CHAIN_LEN];
-} anchor;
+typedef cs_anchor anchor;
 
 enum { ANCHOR_LEN = 8 + CS_CHAIN_LEN };
 static const cs_label anchor_label = {.role = CS_ROLE_ANCHOR};
 
-static credstore_status read_anchor(cs_txn *txn, anchor *out, credstore_error *err)
+credstore_status cs_anchor_read(cs_txn *txn, cs_anchor *out, credstore_error *err)
 {
     cs_buf plain = {0};
     bool found = false;
@@ -140,6 +137,20 @@ static credstore_status put_anchor(cs_txn *txn, const anchor *a, credstore_error
     memcpy(plain + 8, a->chain, CS_CHAIN_LEN);
     cs_key_anchor(&key, 0);
     return cs_txn_put_sealed(txn, &key, &anchor_label, cs_bytes(plain, sizeof plain), err);
+}
+
+credstore_status cs_ledger_first_time(cs_txn *txn, int64_t *out, credstore_error *err)
+{
+    cs_buf plain = {0};
+    cs_ledger_entry entry = {0};
+    cs_anchor gone;
+    credstore_status status = cs_anchor_read(txn, &gone, err);
+
+    if (status == CREDSTORE_OK)
+        status = cs_ledger_entry_read(txn, gone.seq + 1, &plain, &entry, err);
+    *out = entry.time;
+    cs_buf_free(&plain);
+    return status;
 }
 
 /* ---- a page ---- */
@@ -229,7 +240,7 @@ static credstore_status look(reading *r, uint64_t after_seq, uint32_t limit, boo
         return status;
     status = cs_head_read(&txn, &head, &found, err);
     if (status == CREDSTORE_OK)
-        status = read_anchor(&txn, &gone, err);
+        status = cs_anchor_read(&txn, &gone, err);
     seq = after_seq < gone.seq ? gone.seq : after_seq;
     *any = status == CREDSTORE_OK && found && head.last_seq > seq;
     for (uint32_t n = 0; status == CREDSTORE_OK && *any && seq < head.last_seq && n < limit; n++)
@@ -311,7 +322,7 @@ static credstore_status walk(cs_txn *txn, const cs_head *head, const credstore_c
     uint8_t chain[CS_CHAIN_LEN], previous[CS_CHAIN_LEN];
     anchor gone;
     uint64_t seq = head->last_seq;
-    credstore_status status = read_anchor(txn, &gone, err);
+    credstore_status status = cs_anchor_read(txn, &gone, err);
 
     if (status == CREDSTORE_OK && (known->seq > seq || known->generation > head->generation))
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is behind the checkpoint");
@@ -351,8 +362,7 @@ credstore_status credstore_audit_verify(credstore *store, const credstore_call *
     if (status == CREDSTORE_OK && !all)
         status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
     if (status == CREDSTORE_OK && known != NULL)
-        status = cs_struct_take(&taken, sizeof taken, known, checkpoint_starts,
-                                sizeof checkpoint_starts / sizeof *checkpoint_starts, "known", err);
+        status = cs_checkpoint_take(&taken, known, "known", err);
     if (status == CREDSTORE_OK)
         status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
@@ -365,11 +375,7 @@ credstore_status credstore_audit_verify(credstore *store, const credstore_call *
     cs_txn_end(&txn);
     if (status != CREDSTORE_OK || now == NULL)
         return status;
-    memset(now, 0, sizeof *now);
-    now->struct_size = sizeof *now;
-    now->generation = head.generation;
-    now->seq = head.last_seq;
-    memcpy(now->chain, head.chain, sizeof now->chain);
+    cs_checkpoint_fill(store, &head, now);
     return status;
 }
 
@@ -407,7 +413,7 @@ static credstore_status prune_batch(cs_txn *txn, void *arg, credstore_error *err
     const cs_audit_entry entry = cs_op_entry(p->op, CS_ACTION_PRUNE);
     uint8_t chain[CS_CHAIN_LEN];
     anchor gone, next;
-    credstore_status status = read_anchor(txn, &gone, err);
+    credstore_status status = cs_anchor_read(txn, &gone, err);
 
     p->more = false;
     if (status != CREDSTORE_OK || p->up_to.seq <= gone.seq)
@@ -450,8 +456,7 @@ credstore_status credstore_audit_prune(credstore *store, const credstore_call *c
     if (status == CREDSTORE_OK && !all)
         status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
     if (status == CREDSTORE_OK)
-        status = cs_struct_take(&p.up_to, sizeof p.up_to, up_to, checkpoint_starts,
-                                sizeof checkpoint_starts / sizeof *checkpoint_starts, "up_to", err);
+        status = cs_checkpoint_take(&p.up_to, up_to, "up_to", err);
     work.wait_ms = op.call.wait_ms;
     if (status == CREDSTORE_OK)
         status = cs_txn_write(store, &work, err);

@@ -24,10 +24,9 @@ cs_label cs_owner_label(const uint8_t *owner_mac, const cs_locator *at)
     return label;
 }
 
-/* Opens and decodes one value. */
-static credstore_status open_value(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
-                                   credstore_bytes value, uint8_t role, cs_loaded *out,
-                                   credstore_error *err)
+credstore_status cs_load_value(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
+                               credstore_bytes value, uint8_t role, cs_loaded *out,
+                               credstore_error *err)
 {
     cs_frame frame;
     cs_label label;
@@ -64,7 +63,7 @@ static credstore_status load_history(cs_txn *txn, const cs_kind *kind, const cs_
     if (status != CREDSTORE_OK || !found)
         return status;
     out->is_history = true;
-    status = open_value(txn, kind, at, value, CS_ROLE_HISTORY, out, err);
+    status = cs_load_value(txn, kind, at, value, CS_ROLE_HISTORY, out, err);
     if (status == CREDSTORE_OK && out->record.revision != revision)
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "History is not in its place");
     return status;
@@ -90,12 +89,12 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
         return CREDSTORE_OK;
     }
     if (cs_frame_role(value) == CS_ROLE_TOMBSTONE) {
-        status = open_value(txn, kind, at, value, CS_ROLE_TOMBSTONE, out, err);
+        status = cs_load_value(txn, kind, at, value, CS_ROLE_TOMBSTONE, out, err);
         out->removed = out->found;
         out->found = false;
         return status;
     }
-    status = open_value(txn, kind, at, value, CS_ROLE_CURRENT, out, err);
+    status = cs_load_value(txn, kind, at, value, CS_ROLE_CURRENT, out, err);
     if (status != CREDSTORE_OK || revision == 0 || revision == out->record.revision)
         return status;
     return load_history(txn, kind, at, revision, out, err);
@@ -116,6 +115,22 @@ void cs_loaded_free(cs_loaded *loaded)
 {
     cs_buf_free(&loaded->plain);
     cs_loaded_begin(loaded);
+}
+
+static void take_name(credstore_bytes from, char to[CS_ID_MAX + 1])
+{
+    const size_t len = from.len < CS_ID_MAX ? from.len : CS_ID_MAX;
+
+    if (len > 0)
+        memcpy(to, from.ptr, len);
+    to[len] = '\0';
+}
+
+void cs_named_take(const cs_record *record, cs_named *out)
+{
+    take_name(record->owner, out->tenant);
+    take_name(record->parent, out->parent);
+    take_name(record->id, out->id);
 }
 
 /* Looks for a part in the record's values from some revision on: each replaced part went into the
@@ -159,6 +174,7 @@ static credstore_status look_in_current(cs_txn *txn, const cs_locator *at, part_
 
     cs_key_record(&key, at);
     status = cs_txn_get(txn, &key, &value, &found, err);
+    found = found && cs_frame_role(value) != CS_ROLE_TOMBSTONE; /* which has none */
     if (status == CREDSTORE_OK && found)
         status = cs_frame_read(value, CS_ROLE_CURRENT, &frame, err);
     if (status == CREDSTORE_OK && found)

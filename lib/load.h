@@ -21,6 +21,10 @@ typedef struct cs_loaded {
 credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at, uint64_t revision,
                          cs_loaded *out, credstore_error *err);
 void cs_loaded_free(cs_loaded *loaded);
+/* Opens and decodes a value that was found at `at` under a role. E_INTEGRITY, E_FORMAT. */
+credstore_status cs_load_value(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
+                               credstore_bytes value, uint8_t role, cs_loaded *out,
+                               credstore_error *err);
 /* Makes it empty, as {0} does, in a part of the time. */
 void cs_loaded_begin(cs_loaded *loaded);
 
@@ -29,6 +33,12 @@ void cs_loaded_begin(cs_loaded *loaded);
 credstore_status cs_load_part(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
                               const cs_loaded *loaded, size_t field, cs_part *out,
                               credstore_error *err);
+
+/* A record's own names, for verbs that the library starts itself. */
+typedef struct cs_named {
+    char tenant[CS_ID_MAX + 1], parent[CS_ID_MAX + 1], id[CS_ID_MAX + 1];
+} cs_named;
+void cs_named_take(const cs_record *record, cs_named *out);
 
 /* Records removed before this day have had their retention. */
 uint32_t cs_purge_day(int64_t now);

@@ -1,22 +1,60 @@
 /* SPDX-License-Identifier: MIT
  *
  * All work that time drives. Each task does a bounded batch in a transaction of its own, until
- * nothing is left or the budget is spent.
+ * nothing is left or the budget is spent. What is damaged stays where it is, holds up nothing else,
+ * and is told at the end, each time.
  */
 #include <string.h>
 
+#include "clock.h"
+#include "ends.h"
 #include "error.h"
 #include "load.h"
 #include "marks.h"
 #include "receipt.h"
 #include "time.h"
 
-enum { MINUTE_MS = 60000, BATCH = 64, MARKS_BATCH = 32 /* a nonce each, of what a change draws */ };
+enum {
+    MINUTE_MS = 60000,
+    HOUR_MS = 3600000,
+    BATCH = 64,
+    MARKS_BATCH = 32 /* a nonce each, of what a change draws */
+};
+
+/* One call of maintenance: where its tasks stand. */
+typedef struct round {
+    credstore *store;
+    size_t next_mark;
+    cs_key next_purge, next_end;
+    int64_t believed;        /* what ended by then is over for good */
+    credstore_status damage; /* the first that was passed over */
+    credstore_error why;
+} round;
+
+/* OK in place of a damage, which is kept for the end; any other error stays one. */
+static credstore_status pass_over(round *r, credstore_status status, const credstore_error *why,
+                                  credstore_error *err)
+{
+    if (status == CREDSTORE_OK)
+        return status;
+    if (status != CREDSTORE_E_INTEGRITY && status != CREDSTORE_E_FORMAT) {
+        if (err != NULL)
+            *err = *why;
+        return status;
+    }
+    if (r->damage == CREDSTORE_OK) {
+        r->damage = status;
+        r->why = *why;
+    }
+    return CREDSTORE_OK;
+}
 
 /* ---- last used ---- */
 
 typedef struct marking {
     cs_mark marks[MARKS_BATCH];
+    bool due[MARKS_BATCH], damaged[MARKS_BATCH];
+    credstore_error why; /* of the first that is damaged */
     size_t count;
 } marking;
 
@@ -44,7 +82,7 @@ static credstore_status is_due(cs_txn *txn, const cs_mark *mark, bool *due, cred
     if (status != CREDSTORE_OK || !found || cs_frame_role(record) != CS_ROLE_CURRENT)
         return status;
     status = cs_load_usage(txn, cs_kind_find(mark->kind), &at, &used, err);
-    *due = used < mark->used;
+    *due = status == CREDSTORE_OK && used < mark->used;
     return status;
 }
 
@@ -59,25 +97,39 @@ static bool is_outdone(const marking *m, size_t i)
     return false;
 }
 
+/* A time of last use that cannot be read is not written over: it has to be seen. */
+static credstore_status look_at(cs_txn *txn, marking *m, size_t i, credstore_error *err)
+{
+    credstore_error why = {0};
+    const credstore_status status = is_due(txn, &m->marks[i], &m->due[i], &why);
+
+    m->damaged[i] = status == CREDSTORE_E_INTEGRITY || status == CREDSTORE_E_FORMAT;
+    if (m->damaged[i] && m->why.status == CREDSTORE_OK)
+        m->why = why;
+    if (status == CREDSTORE_OK || m->damaged[i])
+        return CREDSTORE_OK;
+    if (err != NULL)
+        *err = why;
+    return status;
+}
+
 static credstore_status put_marks(cs_txn *txn, void *arg, credstore_error *err)
 {
-    const marking *m = arg;
-    bool due[MARKS_BATCH];
+    marking *m = arg;
     credstore_status status = CREDSTORE_OK;
 
     for (size_t i = 0; i < m->count && status == CREDSTORE_OK; i++)
-        status = is_due(txn, &m->marks[i], &due[i], err);
+        status = look_at(txn, m, i, err);
     for (size_t i = 0; i < m->count && status == CREDSTORE_OK; i++) {
         const cs_locator at = locator_of(&m->marks[i]);
 
-        if (due[i] && !is_outdone(m, i))
+        if (m->due[i] && !is_outdone(m, i))
             status = cs_put_usage(txn, &at, m->marks[i].used, err);
     }
     return status;
 }
 
-static credstore_status write_marks(credstore *store, size_t *next, bool *more,
-                                    credstore_error *err)
+static credstore_status marks_task(round *r, bool *more, credstore_error *err)
 {
     marking *m = cs_alloc(1, sizeof *m);
     const cs_work work = {put_marks, m, 0};
@@ -86,13 +138,16 @@ static credstore_status write_marks(credstore *store, size_t *next, bool *more,
     *more = false;
     if (m == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    while (m->count < MARKS_BATCH && cs_mark_take(store, next, &m->marks[m->count]))
+    while (m->count < MARKS_BATCH && cs_mark_take(r->store, &r->next_mark, &m->marks[m->count]))
         m->count++;
     *more = m->count == MARKS_BATCH;
     if (m->count > 0)
-        status = cs_txn_write(store, &work, err);
-    for (size_t i = 0; i < m->count && status != CREDSTORE_OK; i++)
-        cs_mark_return(store, &m->marks[i]);
+        status = cs_txn_write(r->store, &work, err);
+    for (size_t i = 0; i < m->count; i++)
+        if (status != CREDSTORE_OK || m->damaged[i])
+            cs_mark_return(r->store, &m->marks[i]);
+    if (status == CREDSTORE_OK)
+        status = pass_over(r, (credstore_status)m->why.status, &m->why, err);
     cs_free(m);
     return status;
 }
@@ -107,7 +162,7 @@ static credstore_status expire_receipts(cs_txn *txn, void *arg, credstore_error 
     return status == CREDSTORE_OK ? cs_receipts_drop(txn, expired, err) : status;
 }
 
-static credstore_status drop_receipts(credstore *store, bool *more, credstore_error *err)
+static credstore_status receipts_task(round *r, bool *more, credstore_error *err)
 {
     cs_expired expired = {.limit = CS_EXPIRED_MAX};
     const cs_work work = {expire_receipts, &expired, 0};
@@ -117,7 +172,7 @@ static credstore_status drop_receipts(credstore *store, bool *more, credstore_er
     expired.keys = cs_alloc(expired.limit, sizeof *expired.keys);
     if (expired.keys == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    status = cs_txn_write(store, &work, err);
+    status = cs_txn_write(r->store, &work, err);
     *more = status == CREDSTORE_OK && expired.count == expired.limit;
     cs_free(expired.keys);
     return status;
@@ -127,6 +182,7 @@ static credstore_status drop_receipts(credstore *store, bool *more, credstore_er
 
 /* One entry of the purge queue, and what of its history goes in this batch. */
 typedef struct purge {
+    cs_key next; /* where to look */
     cs_key entry;
     cs_key dead[BATCH];
     size_t count;
@@ -162,7 +218,7 @@ static bool take_locator(const cs_key *entry, cs_locator *at)
 {
     const size_t head = 1 + 4 + 1 + CS_SCOPE_LEN;
 
-    if (entry->len < head + 2)
+    if (entry->len < head + 2 || entry->len > head + CS_ID_MAX + 1)
         return false;
     at->kind = entry->ptr[5];
     memcpy(at->scope, entry->ptr + 6, CS_SCOPE_LEN);
@@ -191,10 +247,10 @@ static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
     cs_key from, to;
     credstore_status status;
 
-    memset(p, 0, sizeof *p);
-    cs_key_purge(&from, 0, NULL);
+    p->found = false;
+    p->count = 0;
     cs_key_purge(&to, cs_purge_day(txn->now), NULL);
-    status = cs_txn_scan(txn, &from, &to, &entries, err);
+    status = cs_txn_scan(txn, &p->next, &to, &entries, err);
     if (status != CREDSTORE_OK || !p->found)
         return status;
     if (!take_locator(&p->entry, &at))
@@ -208,88 +264,137 @@ static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
         status = cs_txn_del(txn, &p->dead[i], err);
     if (status == CREDSTORE_OK && p->count < BATCH)
         status = cs_txn_del(txn, &p->entry, err);
-    p->more = status == CREDSTORE_OK;
     return status;
-}
-
-static credstore_status purge_removed(credstore *store, bool *more, credstore_error *err)
-{
-    purge *p = cs_alloc(1, sizeof *p);
-    const cs_work work = {purge_one, p, 0};
-    credstore_status status;
-
-    if (p == NULL)
-        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    status = cs_txn_write(store, &work, err);
-    *more = p->more;
-    cs_free(p);
-    return status;
-}
-
-/* ---- the store's time ---- */
-
-/* Writes the head alone, so that what was over by now stays so when the clock goes back. */
-static credstore_status note_time(cs_txn *txn, void *arg, credstore_error *err)
-{
-    (void)arg;
-    (void)err;
-    txn->changed = txn->now - txn->head.time >= MINUTE_MS;
-    return CREDSTORE_OK;
-}
-
-/* ---- all of it ---- */
-
-typedef struct round {
-    credstore *store;
-    size_t next_mark;
-} round;
-
-static credstore_status marks_task(round *r, bool *more, credstore_error *err)
-{
-    return write_marks(r->store, &r->next_mark, more, err);
-}
-
-static credstore_status receipts_task(round *r, bool *more, credstore_error *err)
-{
-    return drop_receipts(r->store, more, err);
 }
 
 static credstore_status purge_task(round *r, bool *more, credstore_error *err)
 {
-    return purge_removed(r->store, more, err);
+    purge *p = cs_alloc(1, sizeof *p);
+    const cs_work work = {purge_one, p, 0};
+    credstore_error why = {0};
+    credstore_status status;
+
+    *more = false;
+    if (p == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    p->next = r->next_purge;
+    status = cs_txn_write(r->store, &work, &why);
+    *more = p->found;
+    if (status != CREDSTORE_OK && p->found) { /* behind it */
+        r->next_purge = p->entry;
+        cs_key_after(&r->next_purge);
+    }
+    cs_free(p);
+    return pass_over(r, status, &why, err);
+}
+
+/* ---- the store's time ---- */
+
+typedef struct looking {
+    cs_clock then, now;
+    credstore_status damage; /* of the time that was believed: it begins anew */
+    credstore_error why;
+} looking;
+
+static bool is_worth_a_write(const looking *l, const cs_txn *txn)
+{
+    const int64_t moved = l->now.believed - l->then.believed;
+
+    return l->damage != CREDSTORE_OK || l->now.candidate != l->then.candidate || moved < 0 ||
+           moved >= HOUR_MS || txn->now - txn->head.time >= MINUTE_MS;
+}
+
+/* With it the head is written, so that what was over by now stays so when the clock goes back a
+ * little. */
+static credstore_status note_time(cs_txn *txn, void *arg, credstore_error *err)
+{
+    looking *l = arg;
+    credstore_status status;
+
+    memset(l, 0, sizeof *l);
+    status = cs_clock_read(txn, &l->then, &l->why);
+    if (status == CREDSTORE_E_INTEGRITY || status == CREDSTORE_E_FORMAT) {
+        l->damage = status;
+        memset(&l->then, 0, sizeof l->then);
+    } else if (status != CREDSTORE_OK) {
+        return cs_fail(err, status, NULL, l->why.message);
+    }
+    l->now = cs_clock_look(l->then, txn->now);
+    return is_worth_a_write(l, txn) ? cs_clock_put(txn, &l->now, err) : CREDSTORE_OK;
 }
 
 static credstore_status time_task(round *r, bool *more, credstore_error *err)
 {
-    const cs_work work = {note_time, NULL, 0};
+    looking l;
+    const cs_work work = {note_time, &l, 0};
+    const credstore_status status = cs_txn_write(r->store, &work, err);
 
     *more = false;
-    return cs_txn_write(r->store, &work, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    r->believed = l.now.believed;
+    return pass_over(r, l.damage, &l.why, err);
 }
 
+/* ---- graces and lives that are over ---- */
+
+static credstore_status ends_task(round *r, bool *more, credstore_error *err)
+{
+    credstore_error why = {0};
+    const credstore_status status =
+        cs_ends_work_off(r->store, &r->next_end, r->believed, more, &why);
+
+    return pass_over(r, status, &why, err);
+}
+
+/* ---- all of it ---- */
+
 typedef credstore_status task(round *r, bool *more, credstore_error *err);
-static task *const tasks[] = {marks_task, receipts_task, purge_task, time_task};
+static task *const tasks[] = {time_task, marks_task, receipts_task, purge_task, ends_task};
+
+static credstore_status run(round *r, int64_t end, uint32_t *more, credstore_error *err)
+{
+    credstore_status status = CREDSTORE_OK;
+
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks && status == CREDSTORE_OK; i++) {
+        bool left = false;
+
+        do
+            status = tasks[i](r, &left, err);
+        while (status == CREDSTORE_OK && left && cs_time_monotonic() < end);
+        if (left && more != NULL)
+            *more = 1;
+    }
+    return status;
+}
 
 credstore_status credstore_maintain(credstore *store, uint32_t budget_ms, uint32_t *more,
                                     credstore_error *err)
 {
     const int64_t end = budget_ms == 0 ? INT64_MAX : cs_time_monotonic() + budget_ms;
-    round r = {store, 0};
-    bool left = false;
+    round *r;
     credstore_status status;
 
     cs_error_clear(err);
     if (more != NULL)
         *more = 0;
     status = cs_store_usable(store, err);
-    if (status == CREDSTORE_OK && store->storage->tidy != NULL)
+    if (status != CREDSTORE_OK)
+        return status;
+    r = cs_alloc(1, sizeof *r);
+    if (r == NULL)
+        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
+    r->store = store;
+    cs_key_purge(&r->next_purge, 0, NULL);
+    cs_ends_begin(&r->next_end);
+    if (store->storage->tidy != NULL)
         (void)store->storage->tidy(store->storage_ctx); /* a reader's place more or less */
-    for (size_t i = 0; i < sizeof tasks / sizeof *tasks && status == CREDSTORE_OK; i++) {
-        do
-            status = tasks[i](&r, &left, err);
-        while (status == CREDSTORE_OK && left && cs_time_monotonic() < end);
-        if (left && more != NULL)
-            *more = 1;
+    status = run(r, end, more, err);
+    if (status == CREDSTORE_OK && r->damage != CREDSTORE_OK) {
+        status = r->damage;
+        if (err != NULL)
+            *err = r->why;
     }
+    cs_free(r);
     return status;
 }

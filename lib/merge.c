@@ -39,9 +39,8 @@ static credstore_status new_secret(const credstore *store, const cs_field *field
                                    credstore_error *err)
 {
     uint8_t mac[32];
-    const credstore_status status =
-        cs_name_mac(&store->sealer, cs_store_name_key(store),
-                    CS_NAME_FINGERPRINT, &given, 1, mac, err);
+    const credstore_status status = cs_name_mac(&store->sealer, cs_store_name_key(store),
+                                                CS_NAME_FINGERPRINT, &given, 1, mac, err);
 
     if (status != CREDSTORE_OK)
         return status;
@@ -87,6 +86,16 @@ static credstore_status merge_field(const credstore *store, cs_settle *settle, s
     return status;
 }
 
+/* A key that gets another end lives again; then the kind's own rules. */
+static credstore_status settle_kind(cs_settle *settle, credstore_error *err)
+{
+    const cs_kind *kind = settle->kind;
+
+    if (kind->expired_field != 0 && cs_settle_changed(settle, kind->expires_field))
+        cs_settle_clear(settle, kind->expired_field);
+    return kind->settle == NULL ? CREDSTORE_OK : kind->settle(settle, err);
+}
+
 credstore_status cs_merge_source(const credstore *store, cs_settle *settle, credstore_error *err)
 {
     const cs_kind *kind = settle->kind;
@@ -106,7 +115,7 @@ credstore_status cs_merge_source(const credstore *store, cs_settle *settle, cred
         settle->fresh.values[i] = *then;
         settle->changed |= UINT32_C(1) << i;
     }
-    return kind->settle == NULL ? CREDSTORE_OK : kind->settle(settle, err);
+    return settle_kind(settle, err);
 }
 
 credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_error *err)
@@ -117,8 +126,60 @@ credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_e
     settle->changed = 0;
     for (size_t i = 0; i < kind->field_count && status == CREDSTORE_OK; i++)
         status = merge_field(store, settle, i, err);
-    if (status == CREDSTORE_OK && kind->settle != NULL)
-        status = kind->settle(settle, err);
+    return status == CREDSTORE_OK ? settle_kind(settle, err) : status;
+}
+
+/* The next bytes for ids. */
+static credstore_status draw(cs_txn *txn, size_t len, const uint8_t **out, credstore_error *err)
+{
+    *out = cs_txn_random(txn, len);
+    return *out != NULL
+               ? CREDSTORE_OK
+               : cs_fail(err, CREDSTORE_E_INTERNAL, NULL, "A change needs more than it drew");
+}
+
+static credstore_status make_id(cs_txn *txn, cs_op *op, credstore_error *err)
+{
+    const uint8_t *random;
+    credstore_status status;
+
+    if (op->kind->make_id == NULL)
+        return cs_fail(err, CREDSTORE_E_INVALID, op->kind->id_name, "The id is missing");
+    status = draw(txn, CS_SETTLE_RANDOM, &random, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    if (!op->kind->make_id(txn->now, random, op->id))
+        return cs_fail(err, CREDSTORE_E_ENTROPY, NULL, "The random source gave no id");
+    op->at.id = cs_bytes_of(op->id);
+    return status;
+}
+
+credstore_status cs_merge_creation(cs_txn *txn, cs_op *op, bool has_id, cs_settle *settle,
+                                   credstore_error *err)
+{
+    const cs_shared_at *origin = &op->kind->origin;
+    const int64_t created = cs_origin_time(settle->inputs, origin->created_at);
+    const int64_t updated = cs_origin_time(settle->inputs, origin->updated_at);
+    cs_record *fresh = &settle->fresh;
+    const uint8_t *incarnation;
+    credstore_status status = has_id ? CREDSTORE_OK : make_id(txn, op, err);
+
+    if (status == CREDSTORE_OK)
+        status = draw(txn, 8, &incarnation, err);
+    if (status == CREDSTORE_OK)
+        status = draw(txn, CS_SETTLE_RANDOM, &settle->random, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    fresh->revision = 1;
+    fresh->incarnation = cs_get_u64(incarnation);
+    fresh->created_at = created == 0 ? txn->now : created;
+    fresh->updated_at = updated;
+    if (updated == 0 && (op->kind->flags & CS_UPDATED_LATER) == 0)
+        fresh->updated_at = fresh->created_at;
+    fresh->owner = cs_bytes_of(op->tenant);
+    fresh->parent = cs_bytes_of(op->parent);
+    fresh->id = op->at.id;
+    settle->now = fresh->updated_at == 0 ? fresh->created_at : fresh->updated_at;
     return status;
 }
 
@@ -147,6 +208,31 @@ void cs_merge_previous(cs_settle *settle)
             fresh->previous_count++;
         }
     }
+}
+
+static bool is_over(const cs_settle *settle, uint16_t field)
+{
+    const cs_value *end = field == 0 ? NULL : cs_settle_value(settle, field);
+
+    return end != NULL && end->present && end->number <= settle->now;
+}
+
+void cs_merge_ends(cs_settle *settle)
+{
+    const cs_kind *kind = settle->kind;
+    const cs_token_at *token = &kind->token;
+
+    cs_merge_previous(settle);
+    for (size_t i = 0; i < kind->field_count; i++)
+        if (cs_record_previous(settle->old, kind->fields[i].id) != NULL &&
+            cs_record_previous(&settle->fresh, kind->fields[i].id) == NULL)
+            settle->ended |= UINT32_C(1) << i;
+    if (is_over(settle, token->previous_until)) {
+        cs_settle_clear(settle, token->previous);
+        cs_settle_clear(settle, token->previous_until);
+    }
+    if (kind->expired_field != 0 && is_over(settle, kind->expires_field))
+        cs_settle_number(settle, kind->expired_field, true, 1);
 }
 
 void cs_merge_removal(cs_settle *settle)

@@ -6,6 +6,7 @@
 #define CS_MERGE_H
 
 #include "load.h"
+#include "op.h"
 #include "validate.h"
 
 enum { CS_MADE_MAX = 40, CS_SETTLE_RANDOM = 64 };
@@ -19,12 +20,18 @@ typedef struct cs_settle {
     const cs_inputs *inputs;
     const cs_loaded *source; /* of a restore: the record as it was; else NULL */
     uint32_t changed;        /* bit i: fields[i] is not what it was */
+    uint32_t ended;          /* bit i: the grace of fields[i] is over, found by cs_merge_ends() */
     uint32_t grace_s;        /* of a roll: the replaced secrets stay good for it */
     int64_t now;
     const uint8_t *random;     /* CS_SETTLE_RANDOM bytes, for ids; at creation only */
     char made[2][CS_MADE_MAX]; /* room for ids that settle makes */
     char masks[CS_FIELDS_MAX][CS_MASK_MAX];
 } cs_settle;
+
+/* Begins a new record: an id, if none was brought, incarnation and times. settle->inputs is given;
+   settle->now becomes the time of its last change. E_INVALID: the kind makes no ids. E_ENTROPY. */
+credstore_status cs_merge_creation(cs_txn *txn, cs_op *op, bool has_id, cs_settle *settle,
+                                   credstore_error *err);
 
 /* Keep, set or clear per field, then the kind's own rules. settle->kind, old, inputs, now and
    random are given, fresh has the owner, parent and id. E_INVALID: a mask sent back, or the kind's
@@ -39,6 +46,10 @@ credstore_status cs_merge_source(const credstore *store, cs_settle *settle, cred
 /* Keeps the secrets that are in their grace, lets go of those that were changed or whose time is
    over, and with a grace keeps those that are changed now. */
 void cs_merge_previous(cs_settle *settle);
+
+/* Lets go of the graces of secrets and tokens that were over at settle->now, and marks a key whose
+   life was. */
+void cs_merge_ends(cs_settle *settle);
 
 /* Makes fresh the tombstone of old: whose it was and when, and nothing else. */
 void cs_merge_removal(cs_settle *settle);

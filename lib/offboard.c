@@ -26,7 +26,7 @@ typedef struct walk {
 /* The next record found to belong to the tenant. */
 typedef struct found_record {
     const cs_kind *kind;
-    char parent[CS_ID_MAX + 1], id[CS_ID_MAX + 1];
+    cs_named names;
 } found_record;
 
 static bool note_key(void *arg, credstore_bytes key, credstore_bytes value)
@@ -67,15 +67,6 @@ static bool step(walk *w, cs_txn *txn, cs_locator *at, credstore_status *status,
     return true;
 }
 
-static void copy_text(char *to, credstore_bytes from)
-{
-    const size_t len = from.len < CS_ID_MAX ? from.len : CS_ID_MAX;
-
-    if (len > 0)
-        memcpy(to, from.ptr, len);
-    to[len] = '\0';
-}
-
 /* One record that cannot be read stops nobody's departure; it is told at the end. */
 static credstore_status pass_over(walk *w, credstore_status status, const credstore_error *unread,
                                   credstore_error *err)
@@ -110,8 +101,8 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
         status = pass_over(w, status, &unread, err);
         *found = status == CREDSTORE_OK && loaded.found &&
                  cs_bytes_equal(loaded.record.owner, cs_bytes_of(w->op.tenant));
-        copy_text(out->id, at.id);
-        copy_text(out->parent, loaded.record.parent);
+        if (*found)
+            cs_named_take(&loaded.record, &out->names);
         cs_loaded_free(&loaded);
         if (status != CREDSTORE_OK)
             break;
@@ -123,11 +114,11 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
 static credstore_status remove_one(const walk *w, const found_record *record, credstore_error *err)
 {
     credstore_call call = w->op.call;
-    cs_names names = {.tenant = w->op.tenant, .id = record->id};
+    cs_names names = {.tenant = w->op.tenant, .id = record->names.id};
     const cs_request request = {.names = &names, .own = true};
     credstore_status status;
 
-    names.parent = record->kind->parent_name == NULL ? NULL : record->parent;
+    names.parent = record->kind->parent_name == NULL ? NULL : record->names.parent;
     call.tenant = w->op.tenant;
     call.expected_revision = 0;
     status = cs_remove(w->op.store, record->kind, &call, &request, err);

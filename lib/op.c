@@ -96,8 +96,8 @@ credstore_status cs_path_mac(const credstore *store, uint8_t kind, uint8_t domai
 {
     const credstore_bytes parts[] = {cs_bytes(&kind, 1), tenant, parent};
 
-    return cs_name_mac(&store->sealer, cs_store_name_key(store), domain,
-                       parts, COUNT(parts), out, err);
+    return cs_name_mac(&store->sealer, cs_store_name_key(store), domain, parts, COUNT(parts), out,
+                       err);
 }
 
 static credstore_status path_mac(const cs_op *op, uint8_t domain, uint8_t out[32],
@@ -230,8 +230,8 @@ credstore_status cs_op_ask(const cs_op *op, uint32_t stage, bool exists, uint64_
 
     if (op->cls == CS_OWN || (!hooked && stage == CREDSTORE_QUESTION_RECORD))
         return status; /* the default rules look at no record */
-    status =
-        cs_policy_may(op->store, &op->actor, op->kind, op->cls, op->tenant, hooked ? NULL : err);
+    status = cs_policy_may(op->store, &op->actor, op->kind, op->cls, op->tenant, op->names_tenant,
+                           hooked ? NULL : err);
     if (hooked)
         status = ask_hook(op, stage, exists, revision, status == CREDSTORE_OK, err);
     if (status != CREDSTORE_OK)
@@ -256,6 +256,7 @@ credstore_status cs_op_begin(cs_op *op, credstore *store, const cs_kind *kind, c
     if (status != CREDSTORE_OK)
         return status;
     op->parent = kind->parent_name == NULL ? NULL : names->parent;
+    op->names_tenant = (kind->flags & CS_TENANT_IS_PATH) != 0 || op->call.tenant != NULL;
     if ((kind->flags & CS_TENANT_IS_PATH) != 0)
         status = resolve(op, names->tenant == NULL ? "" : names->tenant, err);
     else

@@ -26,6 +26,7 @@ typedef struct cs_op {
     const char *asked_id; /* not yet checked; NULL = none */
     const char *tenant;   /* as the host vouches for it */
     const char *parent;
+    bool names_tenant; /* the call does; else it is the actor's own */
     const char *label; /* the tenant was named by this label; NULL = by its id */
     char tenant_id[CS_ID_MAX + 1];
     char id[CS_ID_MAX + 1]; /* "" until it is known; folded */

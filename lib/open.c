@@ -4,15 +4,17 @@
  */
 #define _DEFAULT_SOURCE /* MADV_WIPEONFORK, MAP_ANONYMOUS */
 
-#include "store.h"
+#include "open.h"
 
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "checkpoint.h"
 #include "crypto/openssl.h"
 #include "error.h"
 #include "founding.h"
+#include "group.h"
 #include "ring.h"
 #include "sized.h"
 #include "storage/engines.h"
@@ -31,7 +33,7 @@ static const uint16_t option_starts[] = {
     offsetof(credstore_options, now_ms),         offsetof(credstore_options, now_ctx),
     offsetof(credstore_options, wait_ms),        offsetof(credstore_options, policy),
     offsetof(credstore_options, policy_ctx),     offsetof(credstore_options, event),
-    offsetof(credstore_options, event_ctx),
+    offsetof(credstore_options, event_ctx),      offsetof(credstore_options, anchor),
 };
 
 /* ---- forks ---- */
@@ -115,10 +117,10 @@ static credstore_status check_options(const credstore_options *options, const ch
     return CREDSTORE_OK;
 }
 
-/* Tables shorter than today's are older than any engine that was ever built for this library. */
+/* Tables that end before what every engine and provider has always had are none. */
 static credstore_status check_tables(const credstore *store, credstore_error *err)
 {
-    if (store->storage->struct_size < sizeof *store->storage)
+    if (store->storage->struct_size < offsetof(credstore_storage, backup))
         return cs_fail(err, CREDSTORE_E_INVALID, "storage", "The engine's table is too short");
     if (store->sealer.crypto->struct_size < sizeof *store->sealer.crypto)
         return cs_fail(err, CREDSTORE_E_INVALID, "crypto", "The provider's table is too short");
@@ -151,6 +153,27 @@ static credstore_status open_storage(credstore *store, const credstore_options *
     return cs_lmdb_open(path, options->flags, &store->storage_ctx, err);
 }
 
+static void *make_group(void)
+{
+    return cs_group_new();
+}
+
+static void free_group(void *group)
+{
+    cs_group_free(group);
+}
+
+/* The line of those who write: the environment's, where the engine tells of one; else our own. */
+static credstore_status join_group(credstore *store, credstore_error *err)
+{
+    store->grouped = (store->storage->features & CREDSTORE_STORAGE_READ_OWN_WRITES) != 0;
+    store->group = store->storage == &cs_storage_lmdb
+                       ? cs_lmdb_share(store->storage_ctx, make_group, free_group)
+                       : make_group();
+    return store->group == NULL ? cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory")
+                                : CREDSTORE_OK;
+}
+
 /* The caller's backends become the store's when it is open, not before. */
 static void close_backends(credstore *store)
 {
@@ -180,6 +203,7 @@ static credstore_status open_parts(credstore *store, const char *path,
 
     store->audit_reveals = (options->flags & CREDSTORE_OPEN_AUDIT_REVEALS) != 0;
     store->read_only = (options->flags & CREDSTORE_OPEN_READ_ONLY) != 0;
+    store->open_flags = options->flags;
     store->wait_ms = options->wait_ms == 0 ? WAIT_MS : options->wait_ms;
     store->now_ms = options->now_ms == NULL ? cs_time_now : options->now_ms;
     store->now_ctx = options->now_ctx;
@@ -207,14 +231,24 @@ static credstore_status open_parts(credstore *store, const char *path,
     if (status == CREDSTORE_OK)
         status = check_tables(store, err);
     if (status == CREDSTORE_OK)
+        status = join_group(store, err);
+    if (status == CREDSTORE_OK)
         status = cs_found_or_load(store, options, path, err);
     return status;
+}
+
+credstore_status cs_options_take(credstore_options *out, const credstore_options *options,
+                                 credstore_error *err)
+{
+    return cs_struct_take(out, sizeof *out, options, option_starts,
+                          sizeof option_starts / sizeof *option_starts, "options", err);
 }
 
 credstore_status credstore_open(const char *path, const credstore_options *options, credstore **out,
                                 credstore_error *err)
 {
     credstore_options taken;
+    credstore_checkpoint anchor;
     credstore *store;
     credstore_status status;
 
@@ -222,8 +256,11 @@ credstore_status credstore_open(const char *path, const credstore_options *optio
     if (out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
     *out = NULL;
-    status = cs_struct_take(&taken, sizeof taken, options, option_starts,
-                            sizeof option_starts / sizeof *option_starts, "options", err);
+    status = cs_options_take(&taken, options, err);
+    if (status == CREDSTORE_OK && taken.anchor != NULL) {
+        status = cs_checkpoint_take(&anchor, taken.anchor, "anchor", err);
+        taken.anchor = &anchor;
+    }
     if (status != CREDSTORE_OK)
         return status;
     store = cs_alloc(1, sizeof *store);
@@ -244,6 +281,8 @@ void credstore_close(credstore *store)
         return;
     if (store->sealer.crypto != NULL)
         free_keys(store);
+    if (store->storage != &cs_storage_lmdb)
+        free_group(store->group);
     close_backends(store);
     cs_catalogue_free(&store->catalogue);
     cs_free(store->rule_texts);
@@ -254,4 +293,11 @@ void credstore_close(credstore *store)
     if (store->fork_page != NULL)
         munmap((void *)(uintptr_t)store->fork_page, (size_t)sysconf(_SC_PAGESIZE));
     cs_free_wiped(store, sizeof *store);
+}
+
+void cs_store_close_keeping(credstore *store)
+{
+    if (store != NULL)
+        store->is_open = false;
+    credstore_close(store);
 }

@@ -9,7 +9,7 @@
 #include "id.h"
 #include "keyring.h"
 
-enum { AUDIT = 0, HEAD = 1, ANCHOR = 2, FIELD_TOKEN = 1 }; /* see format.c, receipt.c */
+enum { AUDIT = 0, HEAD = 1, ANCHOR = 2, CLOCK = 3, FIELD_TOKEN = 1 }; /* see format.c, receipt.c */
 
 /* Takes `len` bytes off the front. */
 static bool take(credstore_bytes *in, size_t len, const uint8_t **out)
@@ -65,19 +65,19 @@ static bool read_record(credstore_bytes in, credstore_bytes value, cs_place *out
     out->revision = cs_get_u64((const uint8_t *)value.ptr + 4);
     label_record(out, role, out->revision);
     if (*under == 0)
-        return role == CS_ROLE_CURRENT || role == CS_ROLE_TOMBSTONE;
+        return in.len == 0 && (role == CS_ROLE_CURRENT || role == CS_ROLE_TOMBSTONE);
     return *under == 1 && role == CS_ROLE_HISTORY && take(&in, 8, &revision) && in.len == 0 &&
            cs_get_u64(revision) == out->revision;
 }
 
 static bool read_lane(credstore_bytes in, credstore_bytes value, cs_place *out)
 {
-    static const uint8_t roles[] = {CS_ROLE_AUDIT, CS_ROLE_HEAD, CS_ROLE_ANCHOR};
-    static const char *const names[] = {"audit", "head", "anchor"};
+    static const uint8_t roles[] = {CS_ROLE_AUDIT, CS_ROLE_HEAD, CS_ROLE_ANCHOR, CS_ROLE_CLOCK};
+    static const char *const names[] = {"audit", "head", "anchor", "believed time"};
     const uint8_t *head, *seq;
 
     (void)value;
-    if (!take(&in, 3, &head) || head[2] > ANCHOR)
+    if (!take(&in, 3, &head) || head[2] > CLOCK)
         return false;
     if (head[2] == AUDIT && take(&in, 8, &seq))
         out->seq = cs_get_u64(seq);
@@ -108,6 +108,18 @@ static bool read_purge(credstore_bytes in, credstore_bytes value, cs_place *out)
         return false;
     out->day = cs_get_u32(day);
     label_record(out, CS_ROLE_PURGE, out->day);
+    return in.len == 0;
+}
+
+static bool read_end(credstore_bytes in, credstore_bytes value, cs_place *out)
+{
+    const uint8_t *end;
+
+    (void)value;
+    if (!take(&in, 8, &end) || !take_locator(&in, &out->at))
+        return false;
+    out->revision = cs_get_u64(end);
+    label_record(out, CS_ROLE_END, out->revision);
     return in.len == 0;
 }
 
@@ -178,6 +190,13 @@ static bool read_catalogue(credstore_bytes in, credstore_bytes value, cs_place *
     return in.len == 0;
 }
 
+static bool read_rotation(credstore_bytes in, credstore_bytes value, cs_place *out)
+{
+    (void)value;
+    label_record(out, CS_ROLE_ROTATION, 0);
+    return in.len == 0;
+}
+
 /* Header, root slots, keyring: under other keys than the data keys. */
 static bool read_foundation(credstore_bytes in, credstore_bytes value, cs_place *out)
 {
@@ -197,11 +216,13 @@ static const table_row tables[] = {
     {CS_TABLE_ROOT, "root slot", read_foundation},
     {CS_TABLE_KEYRING, "keyring", read_foundation},
     {CS_TABLE_CATALOGUE, "catalogue", read_catalogue},
+    {CS_TABLE_ROTATION, "rotation", read_rotation},
     {CS_TABLE_RECORD, "record", read_record},
     {CS_TABLE_OWNER, "owner index", read_owner},
     {CS_TABLE_LANE, "audit", read_lane},
     {CS_TABLE_RECEIPT, "receipt", read_receipt},
     {CS_TABLE_PURGE, "purge queue", read_purge},
+    {CS_TABLE_END, "queue of ends", read_end},
     {CS_TABLE_USAGE, "last used", read_usage},
     {CS_TABLE_ALIAS, "organization", read_alias},
     {CS_TABLE_FINGERPRINT, "fingerprint index", read_fingerprint},

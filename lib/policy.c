@@ -51,6 +51,12 @@ bool cs_policy_sees_all(const credstore_actor *actor)
     return actor->type == CREDSTORE_ACTOR_SYSTEM || has_role(actor, CREDSTORE_ROLE_SUPER);
 }
 
+bool cs_policy_is_above(const credstore_actor *actor, bool named)
+{
+    return actor->type == CREDSTORE_ACTOR_SYSTEM ||
+           (named && has_role(actor, CREDSTORE_ROLE_SUPER));
+}
+
 bool cs_policy_administers(const credstore_actor *actor, const char *tenant)
 {
     return tenant[0] != '\0' && strcmp(actor->tenant, tenant) == 0 &&
@@ -58,7 +64,7 @@ bool cs_policy_administers(const credstore_actor *actor, const char *tenant)
 }
 
 static bool rule_lets(const credstore *store, const credstore_actor *actor, const cs_rule *rule,
-                      const char *tenant)
+                      const char *tenant, bool named)
 {
     const bool own = tenant[0] != '\0' && strcmp(actor->tenant, tenant) == 0;
     int number;
@@ -67,7 +73,8 @@ static bool rule_lets(const credstore *store, const credstore_actor *actor, cons
         return false;
     if ((rule->who & CS_MAY_SYSTEM) != 0 && actor->type == CREDSTORE_ACTOR_SYSTEM)
         return true;
-    if ((rule->who & (CS_MAY_SUPER | CS_MAY_ADMIN)) != 0 && has_role(actor, CREDSTORE_ROLE_SUPER))
+    if ((rule->who & (CS_MAY_SUPER | CS_MAY_ADMIN)) != 0 && named &&
+        has_role(actor, CREDSTORE_ROLE_SUPER))
         return true;
     if ((rule->who & CS_MAY_ADMIN) != 0 && cs_policy_administers(actor, tenant))
         return true;
@@ -80,13 +87,16 @@ static bool rule_lets(const credstore *store, const credstore_actor *actor, cons
 }
 
 credstore_status cs_policy_may(const credstore *store, const credstore_actor *actor,
-                               const cs_kind *kind, cs_class cls, const char *tenant,
+                               const cs_kind *kind, cs_class cls, const char *tenant, bool named,
                                credstore_error *err)
 {
-    if (rule_lets(store, actor, &kind->rules[cls], tenant))
+    if (rule_lets(store, actor, &kind->rules[cls], tenant, named))
         return CREDSTORE_OK;
-    if (cls == CS_READ && rule_lets(store, actor, &kind->rules[CS_CHANGE], tenant))
+    if (cls == CS_READ && rule_lets(store, actor, &kind->rules[CS_CHANGE], tenant, named))
         return CREDSTORE_OK;
+    if (!named && has_role(actor, CREDSTORE_ROLE_SUPER))
+        return cs_fail(err, CREDSTORE_E_FORBIDDEN, kind->tenant_name,
+                       "An administrator of all tenants names the one that is meant");
     return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
 }
 

@@ -11,9 +11,9 @@
 credstore_status cs_policy_actor(const credstore_actor *actor, int64_t now, credstore_error *err);
 
 /* E_FORBIDDEN unless the kind's rule for the class lets this actor at this tenant. Who may change
- * may read. */
+   may read. named: the call names the tenant, without which SUPER is worth nothing. */
 credstore_status cs_policy_may(const credstore *store, const credstore_actor *actor,
-                               const cs_kind *kind, cs_class cls, const char *tenant,
+                               const cs_kind *kind, cs_class cls, const char *tenant, bool named,
                                credstore_error *err);
 
 /* Nobody grants what he does not hold: E_FORBIDDEN if a bit of `after` that `before` (NULL = none)
@@ -26,5 +26,8 @@ bool cs_policy_sees_all(const credstore_actor *actor);
 /* An administrator of the tenant. */
 bool cs_policy_administers(const credstore_actor *actor, const char *tenant);
 bool cs_policy_holds(const credstore_actor *actor, const cs_catalogue_item *item);
+
+/* SYSTEM, or a SUPER user where the call names the tenant. */
+bool cs_policy_is_above(const credstore_actor *actor, bool named);
 
 #endif

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Putting a record. The new value takes over the sealed parts that did not change, byte for byte;
- * those that did go with the old body into history. Everything is sealed before anything is put.
+ * Putting a record, and what lies beside it. The new value takes over the sealed parts that did not
+ * change, byte for byte; those that did go with the old body into history. Everything is sealed
+ * before anything is put.
  */
 #include "put.h"
 
 #include <string.h>
 
+#include "alias.h"
+#include "ends.h"
 #include "error.h"
+#include "issue.h"
 
 enum { HISTORY_MAX = 100 };
 
@@ -173,4 +177,87 @@ credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *set
     cs_buf_free(&current);
     cs_buf_free(&history);
     return status;
+}
+
+/* ---- beside the record ---- */
+
+/* Kinds whose ids are unique in the store have their owner's list beside them. */
+static credstore_status change_owner(cs_txn *txn, const cs_op *op, bool removed,
+                                     credstore_error *err)
+{
+    uint8_t mac[32];
+    cs_label label;
+    cs_key key;
+    credstore_status status;
+
+    if (op->kind->scope != CS_SCOPE_STORE)
+        return CREDSTORE_OK;
+    status = cs_op_owner(op, mac, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    label = cs_owner_label(mac, &op->at);
+    cs_key_owner(&key, mac, &op->at);
+    return removed ? cs_txn_del(txn, &key, err)
+                   : cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
+}
+
+credstore_status cs_look_beside(cs_txn *txn, const cs_op *op, const cs_settle *settle, bool issues,
+                                cs_beside *beside, credstore_error *err)
+{
+    const bool first = settle->old == NULL;
+    credstore_status status = CREDSTORE_OK;
+
+    beside->enters = false;
+    beside->expired.limit = CS_EXPIRED_ALONG;
+    beside->expired.keys = beside->expired_keys;
+    if (first && (op->kind->flags & CS_TENANT_IS_PATH) != 0)
+        status = cs_alias_check(txn, op->tenant, &beside->enters, err);
+    if (status == CREDSTORE_OK && first && !issues)
+        status = cs_check_import(txn, settle, err);
+    return status == CREDSTORE_OK ? cs_receipts_find_expired(txn, &beside->expired, err) : status;
+}
+
+/* With the record it comes ... */
+static credstore_status put_creation(cs_txn *txn, const cs_op *op, const cs_settle *settle,
+                                     bool issues, const cs_beside *beside, credstore_error *err)
+{
+    credstore_status status = change_owner(txn, op, false, err);
+
+    if (status == CREDSTORE_OK && beside->enters)
+        status = cs_alias_enter(txn, op->tenant, err);
+    if (status == CREDSTORE_OK)
+        status = cs_put_token_index(txn, &op->at, settle, issues, err);
+    if (status == CREDSTORE_OK && beside->used != 0)
+        status = cs_put_usage(txn, &op->at, beside->used, err);
+    return status;
+}
+
+/* ... and goes. */
+static credstore_status put_removal(cs_txn *txn, const cs_op *op, credstore_error *err)
+{
+    cs_key usage;
+    credstore_status status = change_owner(txn, op, true, err);
+
+    cs_key_usage(&usage, &op->at);
+    if (status == CREDSTORE_OK)
+        status = cs_put_purge(txn, &op->at, err);
+    if (status == CREDSTORE_OK && (op->kind->flags & CS_HAS_USAGE) != 0)
+        status = cs_txn_del(txn, &usage, err);
+    return status;
+}
+
+credstore_status cs_put_beside(cs_txn *txn, const cs_op *op, const cs_settle *settle, bool issues,
+                               const cs_beside *beside, credstore_error *err)
+{
+    credstore_status status = CREDSTORE_OK;
+
+    if (settle->role == CS_ROLE_TOMBSTONE)
+        return put_removal(txn, op, err);
+    if (beside->end != NULL)
+        return cs_txn_del(txn, beside->end, err);
+    if (settle->old == NULL)
+        status = put_creation(txn, op, settle, issues, beside, err);
+    else if (issues && cs_settle_changed(settle, op->kind->token.id)) /* its first token, rolled */
+        status = cs_put_token_index(txn, &op->at, settle, true, err);
+    return status == CREDSTORE_OK ? cs_ends_put(txn, &op->at, settle, err) : status;
 }

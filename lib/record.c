@@ -253,6 +253,48 @@ credstore_status cs_record_decode(const cs_kind *kind, const cs_frame *frame, cr
     return parts_agree(kind, record, frame->role) ? CREDSTORE_OK : damaged(err);
 }
 
+/* ---- the parts that a body names ---- */
+
+static credstore_status show_name(const cs_kind *kind, uint16_t id, uint8_t *member, size_t len,
+                                  cs_part_visit *visit, void *arg, credstore_error *err)
+{
+    const size_t field =
+        id < CS_TLV_FIELD ? kind->field_count : cs_field_index(kind, (uint16_t)(id - CS_TLV_FIELD));
+
+    if (field == kind->field_count && id >= CS_TLV_CRITICAL)
+        return cs_fail(err, CREDSTORE_E_FORMAT, NULL,
+                       "The record holds what only a newer library understands");
+    if (id == CS_TLV_PREVIOUS) {
+        if (len != PREVIOUS_LEN)
+            return damaged(err);
+        visit(arg, cs_get_u16(member), cs_get_u64(member + 10), member + 18);
+    } else if (field < kind->field_count && kind->fields[field].type == CS_SECRET) {
+        if (len < SECRET_HEAD)
+            return damaged(err);
+        visit(arg, kind->fields[field].id, cs_get_u64(member), member + 16);
+    }
+    return CREDSTORE_OK;
+}
+
+credstore_status cs_record_names(const cs_kind *kind, uint8_t *body, size_t len,
+                                 cs_part_visit *visit, void *arg, credstore_error *err)
+{
+    while (len > 0) {
+        credstore_status status;
+        size_t size;
+
+        if (len < TLV_HEAD || cs_get_u32(body + 2) > len - TLV_HEAD)
+            return damaged(err);
+        size = cs_get_u32(body + 2);
+        status = show_name(kind, cs_get_u16(body), body + TLV_HEAD, size, visit, arg, err);
+        if (status != CREDSTORE_OK)
+            return status;
+        body += TLV_HEAD + size;
+        len -= TLV_HEAD + size;
+    }
+    return CREDSTORE_OK;
+}
+
 /* ---- body, out ---- */
 
 static void put_bytes(cs_buf *out, unsigned id, credstore_bytes bytes)
@@ -338,4 +380,15 @@ const cs_previous *cs_record_previous(const cs_record *record, uint16_t field)
         if (record->previous[i].field == field)
             return &record->previous[i];
     return NULL;
+}
+
+bool cs_record_expired(const cs_kind *kind, const cs_record *record, int64_t now)
+{
+    const cs_value *end, *over;
+
+    if (kind->expires_field == 0)
+        return false;
+    end = &record->values[cs_field_index(kind, kind->expires_field)];
+    over = &record->values[cs_field_index(kind, kind->expired_field)];
+    return (over->present && over->number != 0) || (end->present && end->number <= now);
 }

@@ -77,6 +77,12 @@ void cs_record_clear(cs_record *record);
 credstore_status cs_record_decode(const struct cs_kind *kind, const cs_frame *frame,
                                   credstore_bytes body, cs_record *record, credstore_error *err);
 
+/* Shows each part that a plain body names, with its tag, which may be replaced where it stands; all
+   else stays as it is, byte for byte. E_FORMAT: it holds what only a newer library understands. */
+typedef void cs_part_visit(void *arg, uint16_t field, uint64_t revision, uint8_t tag[CS_TAG_LEN]);
+credstore_status cs_record_names(const struct cs_kind *kind, uint8_t *body, size_t len,
+                                 cs_part_visit *visit, void *arg, credstore_error *err);
+
 /* Appends the plain body. */
 void cs_record_encode(const struct cs_kind *kind, const cs_record *record, cs_buf *out);
 
@@ -84,6 +90,9 @@ void cs_record_encode(const struct cs_kind *kind, const cs_record *record, cs_bu
 void cs_frame_begin(cs_buf *out, uint8_t role, uint16_t part_count, uint64_t revision);
 /* Appends a part's header, before its box. */
 void cs_part_begin(cs_buf *out, uint16_t field, uint64_t revision);
+
+/* An actor's record: is its life over, now or once for good? */
+bool cs_record_expired(const struct cs_kind *kind, const cs_record *record, int64_t now);
 
 /* The part of a field that was sealed at a revision, or NULL. */
 const cs_part *cs_record_part(const cs_record *record, uint16_t field, uint64_t revision);

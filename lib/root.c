@@ -325,6 +325,28 @@ bool cs_root_head(credstore_bytes value, uint8_t *method, uint8_t *rights)
     return true;
 }
 
+bool cs_root_form(credstore_bytes value)
+{
+    const uint8_t *head = value.ptr;
+    uint8_t method, rights;
+    size_t head_len;
+    credstore_bytes rest;
+    cs_box box;
+
+    if (!cs_root_head(value, &method, &rights) || (rights & CS_RIGHT_READ) == 0 ||
+        rights > (CS_RIGHT_READ | CS_RIGHT_REVEAL))
+        return false;
+    if (method == CS_ROOT_METHOD_CALLBACK)
+        return value.len > HEAD_LEN + 2 &&
+               value.len == HEAD_LEN + 2 + (size_t)cs_get_u16(head + HEAD_LEN);
+    head_len = method == CS_ROOT_METHOD_PASSPHRASE ? (size_t)HEAD_MAX : (size_t)HEAD_LEN;
+    if (value.len < head_len)
+        return false;
+    rest = cs_bytes(head + head_len, value.len - head_len);
+    return cs_box_take(&rest, &box) && rest.len == 0 && box.key_id == 0 &&
+           box.sealed.len == keys_len(rights);
+}
+
 /* A slot of another method is another key's, unless its check value is ours: then it was edited. */
 static credstore_status pass_by(const cs_sealer *sealer, const credstore_key_source *source,
                                 uint16_t slot, const uint8_t *head, bool *ours,

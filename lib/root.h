@@ -27,5 +27,7 @@ credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_sou
 
 /* The clear head of a slot's value: method and rights. False: it is not laid out as one. */
 bool cs_root_head(credstore_bytes value, uint8_t *method, uint8_t *rights);
+/* Is a whole value laid out as its head says? Whether it opens, its own root key alone tells. */
+bool cs_root_form(credstore_bytes value);
 
 #endif

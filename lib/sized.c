@@ -41,3 +41,13 @@ credstore_status cs_struct_take(void *dst, size_t full, const void *src, const u
     memcpy(dst, src, size < full ? size : full);
     return CREDSTORE_OK;
 }
+
+void cs_struct_give(void *dst, const void *src, size_t full)
+{
+    uint32_t size;
+
+    memcpy(&size, dst, sizeof size);
+    if (size > full)
+        size = (uint32_t)full;
+    memcpy((uint8_t *)dst + sizeof size, (const uint8_t *)src + sizeof size, size - sizeof size);
+}

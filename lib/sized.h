@@ -17,4 +17,8 @@
 credstore_status cs_struct_take(void *dst, size_t full, const void *src, const uint16_t *starts,
                                 size_t count, const char *name, credstore_error *err);
 
+/* Hands out: copies src, which has `full` bytes, into the caller's dst, as much as its struct_size
+   has room for, which is left as it is. Call cs_struct_take() of dst before. */
+void cs_struct_give(void *dst, const void *src, size_t full);
+
 #endif

@@ -33,10 +33,13 @@ typedef struct cs_mark {
 struct credstore {
     const credstore_storage *storage;
     void *storage_ctx;
+    struct cs_group *group; /* of the environment's writers; see group.h */
+    bool grouped;           /* several changes may share a transaction */
     cs_sealer sealer;
     cs_arena *arena;
     cs_store_keys keys; /* to load a keyring that has changed; empty until the store is unlocked */
-    _Atomic(cs_keyring *) ring; /* see ring.h */
+    _Atomic(cs_keyring *) ring;  /* see ring.h */
+    _Atomic(cs_keyring *) aside; /* rings of snapshots that are older than that one */
     cs_catalogue catalogue;
     cs_rules rules;
     char *rule_texts;
@@ -48,7 +51,9 @@ struct credstore {
     void (*event)(void *ctx, const credstore_event *event);
     void *event_ctx;
     bool read_only, is_open, audit_reveals;
-    bool creating; /* nothing is there yet: the first transaction starts a new head */
+    uint32_t open_flags;
+    uint64_t epoch; /* 1, and one more for each time that the store was put back from a backup */
+    bool creating;  /* nothing is there yet: the first transaction starts a new head */
     _Atomic uint64_t seen_generation;
     _Atomic int64_t seen_time; /* of heads */
     _Atomic int64_t

@@ -6,14 +6,6 @@
 
 #include <string.h>
 
-#include "mem.h"
-
-/* All ones if lo <= c <= hi, else 0; without a branch. */
-static uint32_t within(uint32_t c, uint32_t lo, uint32_t hi)
-{
-    return (((c - lo) | (hi - c)) >> 31) - 1u;
-}
-
 /* The character of a digit 0..61: 0-9 A-Z a-z. */
 static char character(uint32_t digit)
 {
@@ -122,10 +114,7 @@ size_t cs_token_make(const char *prefix, const char ksuid[CS_KSUID_LEN],
 
 const char *cs_token_id(const char *ptr, size_t len)
 {
-    char check[CS_TOKEN_CHECK_LEN];
-    const uint32_t none = 0;
     const char *id;
-    uint32_t bad = 0;
 
     if (len < CS_TOKEN_TAIL + 2 || len > CS_TOKEN_MAX)
         return NULL;
@@ -133,13 +122,5 @@ const char *cs_token_id(const char *ptr, size_t len)
     if (id[-1] != '_' || !cs_token_prefix_valid(ptr, len - CS_TOKEN_TAIL - 1) ||
         !cs_ksuid_valid(id, CS_KSUID_LEN))
         return NULL;
-    for (size_t i = CS_KSUID_LEN; i < CS_TOKEN_TAIL; i++) {
-        const uint32_t c = (uint8_t)id[i];
-
-        bad |= ~(within(c, '0', '9') | within(c | 0x20u, 'a', 'z'));
-    }
-    write_check(crc32(ptr, len - CS_TOKEN_CHECK_LEN), check);
-    for (size_t i = 0; i < CS_TOKEN_CHECK_LEN; i++)
-        bad |= (uint32_t)(uint8_t)(check[i] ^ ptr[len - CS_TOKEN_CHECK_LEN + i]);
-    return cs_equal_secret(&bad, &none, sizeof bad) ? id : NULL; /* the verdict is public */
+    return id;
 }

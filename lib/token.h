@@ -2,10 +2,10 @@
  *
  * Issued tokens: <prefix>_<KSUID><43 base62><6 base62 of CRC-32>, the layout that secret scanners
  * know from GitHub (github.blog, "Behind GitHub's new authentication token formats"). The 43
- * characters are the secret; the checksum lets a scanner, and us, tell a token from a look-alike
- * without a lookup.
+ * characters are the secret; the checksum lets a scanner tell a token from a look-alike. We do not
+ * look at it: the digest decides.
  *
- * Nothing here branches or indexes by the secret characters; the verdict on form is public.
+ * Nothing here branches or indexes by the secret characters.
  */
 #ifndef CS_TOKEN_H
 #define CS_TOKEN_H
@@ -33,7 +33,8 @@ bool cs_token_prefix_valid(const char *ptr, size_t len);
 size_t cs_token_make(const char *prefix, const char ksuid[CS_KSUID_LEN],
                      const uint8_t random[CS_TOKEN_RANDOM], char out[CS_TOKEN_MAX + 1]);
 
-/* The KSUID of a token, or NULL if it is none of ours: length, alphabet, prefix or checksum. */
+/* The KSUID of a token, or NULL if it is none of ours by its public layout: length, prefix, KSUID.
+   The secret characters and the checksum are not looked at. */
 const char *cs_token_id(const char *ptr, size_t len);
 
 #endif

@@ -4,14 +4,17 @@
  */
 #include "txn.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "error.h"
+#include "group.h"
 #include "ring.h"
 #include "time.h"
 
 enum { LANE = 0, ATTEMPTS = 16, HEAD_LEN = 8 + 8 + CS_CHAIN_LEN + 8 + 8 };
+enum { GROUP_MAX = 64, GROUP_BYTES_MAX = 1 << 20 }; /* of one transaction */
 
 /* ---- what get and scan hand over ---- */
 
@@ -82,31 +85,43 @@ static credstore_status engine_failed(const credstore *store, int32_t result, co
     return cs_fail_storage(err, result, native, message);
 }
 
-static credstore_status begin(credstore *store, cs_txn *txn, bool write, int64_t wait_ms,
-                              credstore_error *err)
+/* What is asked before the engine's transaction begins. */
+static void prepare(credstore *store, cs_txn *txn)
 {
-    int32_t result;
-
     txn->store = store;
     txn->changed = false;
+    txn->again = false;
     memset(txn->audit_nonce, 0, sizeof txn->audit_nonce);
     txn->clock_behind = false;
     txn->copies = NULL;
     txn->handle = NULL;
     txn->random_used = 0;
+    txn->bytes = 0;
     txn->ring = cs_store_ring(store); /* before the snapshot is taken */
     txn->seen = atomic_load(&store->seen_generation);
     txn->clock = cs_store_clock(store); /* the host's code, so before the engine's lock */
-    result = store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, &txn->handle);
+}
+
+static credstore_status begin(credstore *store, bool write, int64_t wait_ms, void **handle,
+                              credstore_error *err)
+{
+    const int32_t result =
+        store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, handle);
+
     if (result != CREDSTORE_STORAGE_OK)
         return engine_failed(store, result, "The engine could not begin a transaction", err);
-    txn->now = cs_store_effective(txn->clock, atomic_load(&store->seen_time));
     return CREDSTORE_OK;
 }
 
 credstore_status cs_txn_read(credstore *store, cs_txn *txn, credstore_error *err)
 {
-    return begin(store, txn, false, 0, err);
+    credstore_status status;
+
+    prepare(store, txn);
+    status = begin(store, false, 0, &txn->handle, err);
+    if (status == CREDSTORE_OK)
+        txn->now = cs_store_effective(txn->clock, atomic_load(&store->seen_time));
+    return status;
 }
 
 void cs_txn_end(cs_txn *txn)
@@ -151,15 +166,24 @@ credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, 
     return engine_failed(store, result, "The engine could not read", err);
 }
 
+/* An engine that made room asks for another attempt: nothing has failed yet, so err stays clean. */
+static credstore_status change_failed(cs_txn *txn, int32_t result, const char *message,
+                                      credstore_error *err)
+{
+    txn->again = txn->again || result == CREDSTORE_STORAGE_CONFLICT;
+    return txn->again ? CREDSTORE_E_CONFLICT : engine_failed(txn->store, result, message, err);
+}
+
 credstore_status cs_txn_del(cs_txn *txn, const cs_key *key, credstore_error *err)
 {
     const credstore *store = txn->store;
     const int32_t result = store->storage->del(store->storage_ctx, txn->handle, cs_key_bytes(key));
 
     txn->changed = true;
+    txn->bytes += key->len;
     if (result == CREDSTORE_STORAGE_OK || result == CREDSTORE_STORAGE_NOT_FOUND)
         return CREDSTORE_OK;
-    return engine_failed(store, result, "The engine could not delete", err);
+    return change_failed(txn, result, "The engine could not delete", err);
 }
 
 credstore_status cs_txn_put(cs_txn *txn, const cs_key *key, const cs_buf *value,
@@ -171,11 +195,12 @@ credstore_status cs_txn_put(cs_txn *txn, const cs_key *key, const cs_buf *value,
     if (value->failed)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     txn->changed = true;
+    txn->bytes += key->len + value->len;
     result = store->storage->put(store->storage_ctx, txn->handle, cs_key_bytes(key),
                                  cs_bytes(value->ptr, value->len));
     if (result == CREDSTORE_STORAGE_OK)
         return CREDSTORE_OK;
-    return engine_failed(store, result, "The engine could not write", err);
+    return change_failed(txn, result, "The engine could not write", err);
 }
 
 const uint8_t *cs_txn_random(cs_txn *txn, size_t len)
@@ -278,7 +303,6 @@ static credstore_status put_head(cs_txn *txn, credstore_error *err)
     cs_key key;
 
     txn->head.generation++;
-    txn->head.time = txn->now;
     cs_put_u64(plain, txn->head.generation);
     cs_put_u64(plain + 8, txn->head.last_seq);
     memcpy(plain + 16, txn->head.chain, CS_CHAIN_LEN);
@@ -303,19 +327,25 @@ static void remember(credstore *store, const cs_head *head)
         continue;
 }
 
-/* Loads the head of a write transaction, and lets nothing pass that is older than what this process
-   had seen before it began: what others commit meanwhile is no rollback, but a conflict to come. */
-static credstore_status take_head(cs_txn *txn, credstore_error *err)
+/* Takes the head over from the change before it in the same transaction, or loads it, and lets
+   nothing pass that is older than what this process had seen before it began: what others commit
+   meanwhile is no rollback, but a conflict to come. committed: the head as it is on disk. */
+static credstore_status take_head(cs_txn *txn, const cs_head *handed, const cs_head *committed,
+                                  credstore_error *err)
 {
-    bool found = false;
-    credstore_status status;
+    bool found = true;
+    credstore_status status = CREDSTORE_OK;
 
     if (txn->store->creating) {
         memset(&txn->head, 0, sizeof txn->head);
         txn->head.ring = txn->ring->version;
+        txn->now = txn->clock;
         return CREDSTORE_OK;
     }
-    status = cs_head_read(txn, &txn->head, &found, err);
+    if (handed != NULL)
+        txn->head = *handed;
+    else
+        status = cs_head_read(txn, &txn->head, &found, err);
     if (status != CREDSTORE_OK)
         return status;
     if (!found)
@@ -325,7 +355,7 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
     status = cs_ring_match(txn, txn->head.ring, err);
     if (status != CREDSTORE_OK)
         return status;
-    remember(txn->store, &txn->head);
+    remember(txn->store, handed == NULL ? &txn->head : committed);
     txn->now = cs_store_effective(txn->clock, txn->head.time);
     txn->clock_behind = txn->now < txn->head.time;
     return CREDSTORE_OK;
@@ -333,72 +363,241 @@ static credstore_status take_head(cs_txn *txn, credstore_error *err)
 
 /* ---- writing ---- */
 
-/* After an unknown commit: our last audit entry carries a nonce that nobody else drew. */
-static credstore_status find_marker(credstore *store, const cs_txn *done, credstore_error *err)
+/* One call of cs_txn_write(). */
+typedef struct writer {
+    cs_waiter waiter; /* first */
+    const cs_work *work;
+    credstore_error *err;
+    credstore_status status;
+    bool ready;  /* it has its randomness */
+    bool rests;  /* its answer rests on what one before it changed in the same transaction */
+    bool undone; /* its answer does not hold: back into the line */
+    cs_txn txn;
+} writer;
+
+/* One transaction, and those whose changes are in it. */
+typedef struct batch {
+    credstore *store;     /* the leader's */
+    writer *first, *last; /* the leader, then the others as they came */
+    unsigned count, changes;
+    size_t bytes;
+    void *handle;
+    writer *changer;              /* the last one that changed something */
+    cs_head committed, head;      /* before all of them; as the changer left it */
+    uint8_t marker[CS_NONCE_LEN]; /* of the last audit entry */
+    bool spoiled;                 /* a put or del failed: nothing of it can be kept */
+    int32_t result;
+} batch;
+
+static writer *next_of(const writer *w)
+{
+    return (writer *)(void *)w->waiter.next;
+}
+
+/* Before each attempt: a nonce that went into a transaction is not used for another. */
+static credstore_status renew(writer *w, credstore *store)
+{
+    prepare(store, &w->txn);
+    w->status = cs_store_random(store, w->txn.random, sizeof w->txn.random, w->err);
+    w->ready = w->status == CREDSTORE_OK;
+    w->undone = false;
+    return w->status;
+}
+
+/* ---- the changes of a batch ---- */
+
+/* A keyring that is not committed must not become another store's. */
+static bool has_new_ring(const batch *b)
+{
+    return b->changer != NULL && b->head.ring != b->committed.ring;
+}
+
+static void run_one(batch *b, writer *w)
 {
     static const uint8_t none[CS_NONCE_LEN] = {0};
-    credstore_error reading = {0};
+    cs_txn *txn = &w->txn;
+    cs_head before;
+
+    if (!w->ready)
+        return;
+    w->rests = b->changer != NULL;
+    txn->handle = b->handle;
+    w->status = take_head(txn, w->rests ? &b->head : NULL, &b->committed, w->err);
+    before = txn->head;
+    if (w->status == CREDSTORE_OK)
+        w->status = w->work->run(txn, w->work->arg, w->err);
+    free_copies(txn);
+    b->spoiled = txn->again || (txn->changed && w->status != CREDSTORE_OK);
+    if (txn->again)
+        b->result = CREDSTORE_STORAGE_CONFLICT;
+    if (b->spoiled || w->status != CREDSTORE_OK || !txn->changed)
+        return;
+    if (!w->rests)
+        b->committed = before;
+    txn->head.time = txn->now;
+    b->head = txn->head;
+    b->changer = w;
+    b->changes++;
+    b->bytes += txn->bytes;
+    if (memcmp(txn->audit_nonce, none, sizeof none) != 0)
+        memcpy(b->marker, txn->audit_nonce, sizeof b->marker);
+}
+
+static writer *take_another(batch *b)
+{
+    const credstore *store = b->store;
+    writer *w;
+
+    if (b->spoiled || !store->grouped || b->first->waiter.alone || b->count == GROUP_MAX ||
+        b->bytes >= GROUP_BYTES_MAX || has_new_ring(b))
+        return NULL;
+    w = (writer *)(void *)cs_group_take(store->group);
+    if (w == NULL)
+        return NULL;
+    w->undone = false;
+    b->last->waiter.next = &w->waiter;
+    b->last = w;
+    b->count++;
+    return w;
+}
+
+/* Those who are in it already, if it is tried again; then those who wait, as long as there is room.
+ */
+static void run_all(batch *b)
+{
+    writer *w = b->first;
+
+    for (; w != NULL && !b->spoiled; w = next_of(w)) {
+        b->spoiled = has_new_ring(b);
+        if (!b->spoiled)
+            run_one(b, w);
+    }
+    while ((w = take_another(b)) != NULL)
+        run_one(b, w);
+}
+
+/* One head for all, sealed by the last who changed something; then the commit. */
+static void end_batch(batch *b)
+{
+    const credstore *store = b->store;
+    writer *w = b->changer;
+
+    if (w != NULL && !b->spoiled) {
+        w->status = put_head(&w->txn, w->err);
+        b->spoiled = w->status != CREDSTORE_OK;
+        if (w->txn.again)
+            b->result = CREDSTORE_STORAGE_CONFLICT;
+    }
+    if (w == NULL || b->spoiled)
+        store->storage->abort(store->storage_ctx, b->handle);
+    else
+        b->result = store->storage->commit(store->storage_ctx, b->handle);
+}
+
+/* ---- what became of them ---- */
+
+/* After an unknown commit: the last audit entry carries a nonce that nobody else drew. */
+static credstore_status find_marker(const batch *b, credstore_error *err)
+{
+    static const uint8_t none[CS_NONCE_LEN] = {0};
     credstore_bytes value = {0};
     bool found = false;
     cs_txn txn;
     cs_key key;
     cs_box box;
-    credstore_status status = cs_txn_read(store, &txn, &reading);
+    credstore_status status = cs_txn_read(b->store, &txn, err);
 
     if (status == CREDSTORE_OK) {
-        cs_key_audit(&key, LANE, done->head.last_seq);
-        status = cs_txn_get(&txn, &key, &value, &found, &reading);
+        cs_key_audit(&key, LANE, b->head.last_seq);
+        status = cs_txn_get(&txn, &key, &value, &found, err);
         if (status == CREDSTORE_OK && found)
-            status = cs_value_box(value, &box, &reading);
+            status = cs_value_box(value, &box, err);
         if (status == CREDSTORE_OK && found)
-            found = memcmp(box.nonce, done->audit_nonce, CS_NONCE_LEN) == 0;
+            found = memcmp(box.nonce, b->marker, CS_NONCE_LEN) == 0;
         cs_txn_end(&txn);
     }
-    if (status == CREDSTORE_OK && !found && memcmp(done->audit_nonce, none, sizeof none) == 0)
-        status = CREDSTORE_E_COMMIT_UNKNOWN; /* a change without an entry has no marker */
+    if (status == CREDSTORE_OK && !found && memcmp(b->marker, none, sizeof none) == 0)
+        status = CREDSTORE_E_COMMIT_UNKNOWN; /* changes without an entry have no marker */
     if (status != CREDSTORE_OK)
-        return cs_fail(err, CREDSTORE_E_COMMIT_UNKNOWN, NULL,
-                       "The engine cannot tell whether the change is durable");
-    if (!found)
-        return cs_fail(err, CREDSTORE_E_STORAGE, NULL, "The engine did not take the change");
-    return CREDSTORE_OK;
+        return CREDSTORE_E_COMMIT_UNKNOWN;
+    return found ? CREDSTORE_OK : CREDSTORE_E_STORAGE;
 }
 
-/* One attempt. *result is the engine's word where it matters for trying again. */
-static credstore_status attempt(credstore *store, const cs_work *work, cs_txn *txn, int32_t *result,
-                                credstore_error *err)
+static void fail(writer *w, credstore_status status, const char *message)
 {
-    const int64_t wait_ms = work->wait_ms == 0 ? store->wait_ms : work->wait_ms;
-    credstore_status status = cs_store_random(store, txn->random, sizeof txn->random, err);
-
-    *result = CREDSTORE_STORAGE_OK;
-    if (status == CREDSTORE_OK)
-        status = begin(store, txn, true, wait_ms, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    status = take_head(txn, err);
-    if (status == CREDSTORE_OK)
-        status = work->run(txn, work->arg, err);
-    if (status == CREDSTORE_OK && txn->changed)
-        status = put_head(txn, err);
-    if (status != CREDSTORE_OK || !txn->changed) {
-        cs_txn_end(txn);
-        return status;
-    }
-    *result = store->storage->commit(store->storage_ctx, txn->handle);
-    txn->handle = NULL;
-    free_copies(txn);
-    if (*result == CREDSTORE_STORAGE_OK)
-        return CREDSTORE_OK;
-    if (*result == CREDSTORE_STORAGE_CONFLICT)
-        return CREDSTORE_E_CONFLICT;
-    if (*result == CREDSTORE_STORAGE_UNKNOWN)
-        return find_marker(store, txn, err);
-    return engine_failed(store, *result, "The engine could not commit", err);
+    cs_error_clear(w->err);
+    w->status = cs_fail(w->err, status, NULL, message);
 }
 
-static const credstore_event clock_event = {.struct_size = sizeof clock_event,
-                                            .type = CREDSTORE_EVENT_CLOCK};
+/* The marker decides for all who changed something; who looked at their changes, and made none,
+   looks again. */
+static void settle_unknown(batch *b)
+{
+    credstore_error reading = {0};
+    const credstore_status status = find_marker(b, &reading);
+
+    if (status == CREDSTORE_OK) {
+        b->result = CREDSTORE_STORAGE_OK;
+        return;
+    }
+    for (writer *w = b->first; w != NULL; w = next_of(w))
+        if (!w->txn.changed)
+            w->undone = w->rests;
+        else if (status == CREDSTORE_E_STORAGE)
+            fail(w, status, "The engine did not take the change");
+        else
+            fail(w, status, "The engine cannot tell whether the change is durable");
+}
+
+/* A batch that failed as a whole says nothing about its changes: each is run again alone. */
+static void settle_failed(batch *b)
+{
+    writer *w = b->first;
+
+    if (b->count == 1 && !b->spoiled)
+        w->status = engine_failed(b->store, b->result, "The engine could not commit", w->err);
+    for (; w != NULL && b->count > 1; w = next_of(w))
+        w->undone = w->waiter.alone = true;
+}
+
+static void settle(batch *b)
+{
+    if (b->result == CREDSTORE_STORAGE_UNKNOWN)
+        settle_unknown(b);
+    if (b->result == CREDSTORE_STORAGE_CONFLICT)
+        for (writer *w = b->first; w != NULL; w = next_of(w))
+            fail(w, CREDSTORE_E_CONFLICT, "Others were faster each time; try again");
+    else if (b->spoiled ||
+             (b->result != CREDSTORE_STORAGE_OK && b->result != CREDSTORE_STORAGE_UNKNOWN))
+        settle_failed(b);
+    else if (b->changer != NULL && b->result == CREDSTORE_STORAGE_OK) {
+        cs_group_count(b->store->group, b->changes);
+        for (writer *w = b->first; w != NULL; w = next_of(w))
+            w->txn.head = b->changer->txn.head;
+    }
+}
+
+/* ---- leading ---- */
+
+static bool begin_batch(batch *b)
+{
+    writer *leader = b->first;
+    const credstore_status status =
+        begin(b->store, true, leader->waiter.left_ms, &b->handle, leader->err);
+
+    b->changer = NULL;
+    b->changes = 0;
+    b->bytes = 0;
+    b->spoiled = false;
+    b->result = CREDSTORE_STORAGE_OK;
+    memset(b->marker, 0, sizeof b->marker);
+    if (status == CREDSTORE_OK)
+        return true;
+    leader->status = status;
+    for (writer *w = next_of(leader); w != NULL; w = next_of(w))
+        w->undone = true; /* the next one leads them */
+    return false;
+}
 
 /* 1, 2, 4 ... 64 ms, each cut by up to a half that the spare randomness picks. */
 static void back_off(unsigned tries, uint8_t jitter)
@@ -409,26 +608,101 @@ static void back_off(unsigned tries, uint8_t jitter)
     nanosleep(&pause, NULL);
 }
 
+/* One transaction of the leader's and of those who wait; the same ones again after a conflict. */
+static void run_batch(batch *b)
+{
+    for (unsigned tries = 0; tries < ATTEMPTS; tries++) {
+        if (!begin_batch(b))
+            return;
+        run_all(b);
+        end_batch(b);
+        if (b->result != CREDSTORE_STORAGE_CONFLICT)
+            break;
+        back_off(tries, b->first->txn.random[CS_TXN_RANDOM - 1]);
+        for (writer *w = b->first; w != NULL; w = next_of(w)) {
+            cs_error_clear(w->err);
+            (void)renew(w, w->txn.store);
+        }
+    }
+    settle(b);
+}
+
+/* Takes the company apart: who is not done goes back into the line before all others. */
+static cs_waiter *dismiss(const batch *b)
+{
+    cs_waiter *done = NULL, *undone = NULL, **done_end = &done, **undone_end = &undone;
+    writer *next;
+
+    for (writer *w = next_of(b->first); w != NULL; w = next) {
+        cs_waiter ***end = w->undone ? &undone_end : &done_end;
+
+        next = next_of(w);
+        w->waiter.next = NULL;
+        **end = &w->waiter;
+        *end = &w->waiter.next;
+    }
+    if (undone != NULL)
+        cs_group_put_back(b->store->group, undone);
+    return done;
+}
+
+static void lead(credstore *store, writer *leader)
+{
+    batch b = {.store = store, .first = leader, .last = leader, .count = 1};
+    batch alone = b;
+    cs_waiter *done;
+
+    run_batch(&b);
+    done = dismiss(&b);
+    if (leader->undone) {
+        leader->waiter.next = NULL;
+        cs_error_clear(leader->err);
+        (void)renew(leader, store);
+        run_batch(&alone);
+    }
+    if (store->grouped)
+        cs_group_leave(store->group, done, b.count);
+}
+
+static void take_part(credstore *store, writer *w)
+{
+    const int64_t wait_ms = w->work->wait_ms == 0 ? store->wait_ms : w->work->wait_ms;
+    cs_turn turn = CS_TURN_LEADS;
+
+    w->waiter.left_ms = wait_ms;
+    if (store->grouped)
+        turn = cs_group_enter(store->group, &w->waiter, wait_ms);
+    if (turn == CS_TURN_OVER)
+        w->status = cs_fail_storage(w->err, CREDSTORE_STORAGE_BUSY, 0, "Others were writing");
+    if (turn != CS_TURN_LEADS)
+        return;
+    if (w->waiter.put_back) {
+        cs_error_clear(w->err);
+        (void)renew(w, store);
+    }
+    lead(store, w);
+}
+
+static const credstore_event clock_event = {.struct_size = sizeof clock_event,
+                                            .type = CREDSTORE_EVENT_CLOCK};
+
 credstore_status cs_txn_write(credstore *store, const cs_work *work, credstore_error *err)
 {
-    credstore_status status = CREDSTORE_E_CONFLICT;
-    int32_t result = CREDSTORE_STORAGE_CONFLICT;
-    cs_txn txn;
+    writer w = {.work = work, .err = err};
+    int cancel_state;
 
     if (store->read_only)
         return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The store was opened read-only");
-    for (unsigned tries = 0; tries < ATTEMPTS; tries++) {
-        status = attempt(store, work, &txn, &result, err);
-        if (result != CREDSTORE_STORAGE_CONFLICT)
-            break;
-        back_off(tries, txn.random[CS_TXN_RANDOM - 1]);
-    }
-    if (status == CREDSTORE_OK && txn.changed)
-        remember(store, &txn.head);
-    if (status == CREDSTORE_OK && txn.clock_behind && store->event != NULL)
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    if (renew(&w, store) == CREDSTORE_OK)
+        take_part(store, &w);
+    if (w.status == CREDSTORE_OK && w.txn.changed)
+        remember(store, &w.txn.head);
+    if (w.status == CREDSTORE_OK && w.txn.clock_behind && store->event != NULL)
         store->event(store->event_ctx, &clock_event);
-    cs_wipe(&txn, sizeof txn);
-    if (status == CREDSTORE_E_CONFLICT)
-        return cs_fail(err, status, NULL, "Others were faster each time; try again");
-    return status;
+    cs_wipe(&w.txn, sizeof w.txn);
+    (void)pthread_setcancelstate(cancel_state, NULL);
+    if (w.status == CREDSTORE_E_CONFLICT)
+        return cs_fail(err, w.status, NULL, "Others were faster each time; try again");
+    return w.status;
 }

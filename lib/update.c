@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#include "alias.h"
 #include "audit.h"
 #include "error.h"
 #include "policy.h"
@@ -32,18 +31,16 @@ typedef struct change {
     cs_making making;
     cs_receipt receipt;
     bool replayed;
-    cs_expired expired; /* receipts that this write takes along */
-    cs_key expired_keys[CS_EXPIRED_ALONG];
-    bool enters;     /* the organization's first record */
-    uint8_t action;  /* the verb: CS_ACTION_x */
-    seen before;     /* the pre-read */
-    bool start_over; /* the record is not the one that was judged */
+    cs_beside beside;
+    int64_t ended_by; /* of an expiry */
+    uint8_t action;   /* the verb: CS_ACTION_x */
+    seen before;      /* the pre-read */
+    bool start_over;  /* the record is not the one that was judged */
     bool had_id;
     credstore_actor actor; /* narrowed to what its own record still says */
     cs_loaded old;
     uint64_t source_revision; /* of a restore */
     cs_loaded source;
-    int64_t used;
     cs_settle settle;
     void *view;
 } change;
@@ -129,7 +126,7 @@ static credstore_status check_actor(change *c, cs_txn *txn, credstore_error *err
     const cs_kind *kind = cs_kind_of_actor(c->op.actor.type);
     cs_locator at = {0};
     cs_loaded own = {0};
-    const cs_value *expires, *permissions;
+    const cs_value *permissions;
     credstore_status status;
 
     c->actor = c->op.actor;
@@ -140,65 +137,29 @@ static credstore_status check_actor(change *c, cs_txn *txn, credstore_error *err
     status = cs_load(txn, kind, &at, 0, &own, err);
     if (status != CREDSTORE_OK)
         goto cleanup;
-    expires = &own.record.values[cs_field_index(kind, kind->expires_field)];
     permissions = &own.record.values[cs_field_index(kind, kind->permissions_field)];
     if (!(own.found || own.removed) ||
         !cs_bytes_equal(own.record.owner, cs_bytes_of(c->actor.tenant)))
         status = cs_fail(err, CREDSTORE_E_UNAUTHENTICATED, "actor", "The store has no such key");
     else if (own.removed)
         status = cs_fail(err, CREDSTORE_E_REVOKED, "actor", "The actor's key was withdrawn");
-    else if (expires->present && expires->number <= txn->now)
+    else if (cs_record_expired(kind, &own.record, txn->now))
         status = cs_fail(err, CREDSTORE_E_EXPIRED, "actor", "The actor's key has expired");
     for (unsigned n = 0; n < CS_CATALOGUE_MAX && status == CREDSTORE_OK; n++)
         if (!permissions->present || !cs_bit_get(permissions->bytes.ptr, n))
             c->actor.permissions[n / 64] &= ~(UINT64_C(1) << (n % 64));
     if (status == CREDSTORE_OK && c->op.store->policy == NULL)
-        status = cs_policy_may(c->op.store, &c->actor, c->op.kind, CS_CHANGE, c->op.tenant, err);
+        status = cs_policy_may(c->op.store, &c->actor, c->op.kind, CS_CHANGE, c->op.tenant,
+                               c->op.names_tenant, err);
 cleanup:
     cs_loaded_free(&own);
     return status;
-}
-
-/* At creation: the id, if none was brought, and the times. */
-static credstore_status begin_record(change *c, cs_txn *txn, credstore_error *err)
-{
-    const cs_kind *kind = c->op.kind;
-    cs_record *fresh = &c->settle.fresh;
-    const uint8_t *random = cs_txn_random(txn, CS_SETTLE_RANDOM);
-    const uint8_t *incarnation = cs_txn_random(txn, 8);
-    const int64_t created = cs_origin_time(&c->inputs, kind->origin.created_at);
-    const int64_t updated = cs_origin_time(&c->inputs, kind->origin.updated_at);
-
-    if (random == NULL || incarnation == NULL)
-        return cs_fail(err, CREDSTORE_E_INTERNAL, NULL, "A change needs more than it drew");
-    if (!c->had_id) {
-        if (kind->make_id == NULL)
-            return cs_fail(err, CREDSTORE_E_INVALID, kind->id_name, "The id is missing");
-        if (!kind->make_id(txn->now, random, c->op.id))
-            return cs_fail(err, CREDSTORE_E_ENTROPY, NULL, "The random source gave no id");
-        c->op.at.id = cs_bytes_of(c->op.id);
-        random = cs_txn_random(txn, CS_SETTLE_RANDOM);
-        if (random == NULL)
-            return cs_fail(err, CREDSTORE_E_INTERNAL, NULL, "A change needs more than it drew");
-    }
-    c->settle.random = random;
-    fresh->revision = 1;
-    fresh->incarnation = cs_get_u64(incarnation);
-    fresh->created_at = created == 0 ? txn->now : created;
-    fresh->updated_at = updated;
-    if (updated == 0 && (kind->flags & CS_UPDATED_LATER) == 0)
-        fresh->updated_at = fresh->created_at;
-    fresh->owner = cs_bytes_of(c->op.tenant);
-    fresh->parent = cs_bytes_of(c->op.parent);
-    fresh->id = c->op.at.id;
-    return CREDSTORE_OK;
 }
 
 /* What the merge starts from. */
 static credstore_status begin_merge(change *c, cs_txn *txn, credstore_error *err)
 {
     cs_settle *settle = &c->settle;
-    credstore_status status;
 
     memset(settle, 0, sizeof *settle);
     settle->kind = c->op.kind;
@@ -211,10 +172,7 @@ static credstore_status begin_merge(change *c, cs_txn *txn, credstore_error *err
         settle->fresh.revision++;
         return CREDSTORE_OK;
     }
-    status = begin_record(c, txn, err);
-    settle->now =
-        settle->fresh.updated_at == 0 ? settle->fresh.created_at : settle->fresh.updated_at;
-    return status;
+    return cs_merge_creation(txn, &c->op, c->had_id, settle, err);
 }
 
 /* Nobody grants what he does not hold. */
@@ -231,6 +189,20 @@ static credstore_status check_grants(const change *c, credstore_error *err)
                             kind->fields[p].name, err);
 }
 
+/* A token hands over all that its record lets it do: whoever gets one holds that himself. */
+static credstore_status check_hands_over(const change *c, const cs_record *record,
+                                         credstore_error *err)
+{
+    const cs_kind *kind = c->op.kind;
+    const size_t p = cs_field_index(kind, kind->permissions_field);
+
+    if (c->wish == NULL || kind->permissions_field == 0 || !record->values[p].present ||
+        cs_policy_is_above(&c->op.actor, c->op.names_tenant))
+        return CREDSTORE_OK;
+    return cs_policy_grants(&c->actor, NULL, record->values[p].bytes.ptr, kind->fields[p].name,
+                            err);
+}
+
 static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
 {
     cs_settle *settle = &c->settle;
@@ -240,6 +212,11 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
         return status;
     if (c->action == CS_ACTION_REMOVE) {
         cs_merge_removal(settle);
+        return status;
+    }
+    if (c->action == CS_ACTION_EXPIRE) {
+        settle->now = c->ended_by;
+        cs_merge_ends(settle);
         return status;
     }
     if (c->action == CS_ACTION_RESTORE)
@@ -255,19 +232,22 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
         settle->fresh.revision--;
     else if (c->old.found && settle->fresh.updated_at < txn->now)
         settle->fresh.updated_at = txn->now;
-    return check_grants(c, err);
+    status = check_grants(c, err);
+    return status == CREDSTORE_OK && c->old.found ? check_hands_over(c, &settle->fresh, err)
+                                                  : status;
 }
 
 /* The same again is no change. */
 static bool is_no_change(const change *c)
 {
-    return c->action != CS_ACTION_REMOVE && c->old.found && c->settle.changed == 0;
+    return c->action != CS_ACTION_REMOVE && c->old.found &&
+           (c->settle.changed | c->settle.ended) == 0;
 }
 
 static credstore_status show_view(change *c, credstore_error *err)
 {
-    credstore_status status = cs_view_build(c->op.store, c->op.kind, &c->settle.fresh, c->used,
-                                            cs_op_grants_of(&c->op), &c->view, err);
+    credstore_status status = cs_view_build(c->op.store, c->op.kind, &c->settle.fresh,
+                                            c->beside.used, cs_op_grants_of(&c->op), &c->view, err);
 
     if (status == CREDSTORE_OK && c->render != NULL)
         status = c->render->run(c->render->arg, c->view, err);
@@ -278,77 +258,12 @@ static credstore_status build_view(change *c, cs_txn *txn, credstore_error *err)
 {
     credstore_status status = CREDSTORE_OK;
 
-    if (c->action == CS_ACTION_REMOVE)
+    if (c->action == CS_ACTION_REMOVE || c->action == CS_ACTION_EXPIRE)
         return status;
-    c->used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
+    c->beside.used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
     if (c->old.found)
-        status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->used, err);
+        status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->beside.used, err);
     return status == CREDSTORE_OK ? show_view(c, err) : status;
-}
-
-/* Kinds whose ids are unique in the store have their owner's list beside them. */
-static credstore_status change_owner(change *c, cs_txn *txn, credstore_error *err)
-{
-    uint8_t mac[32];
-    cs_label label;
-    cs_key key;
-    credstore_status status;
-
-    if (c->op.kind->scope != CS_SCOPE_STORE)
-        return CREDSTORE_OK;
-    status = cs_op_owner(&c->op, mac, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    label = cs_owner_label(mac, &c->op.at);
-    cs_key_owner(&key, mac, &c->op.at);
-    return c->action == CS_ACTION_REMOVE
-               ? cs_txn_del(txn, &key, err)
-               : cs_txn_put_sealed(txn, &key, &label, cs_bytes(NULL, 0), err);
-}
-
-/* What has to be known before the first write. */
-static credstore_status look_beside(change *c, cs_txn *txn, credstore_error *err)
-{
-    const bool first = !c->old.found;
-    credstore_status status = CREDSTORE_OK;
-
-    c->enters = false;
-    c->expired.count = 0;
-    c->expired.limit = CS_EXPIRED_ALONG;
-    c->expired.keys = c->expired_keys;
-    if (first && (c->op.kind->flags & CS_TENANT_IS_PATH) != 0)
-        status = cs_alias_check(txn, c->op.tenant, &c->enters, err);
-    if (status == CREDSTORE_OK && first && c->wish == NULL)
-        status = cs_check_import(txn, &c->settle, err);
-    if (status == CREDSTORE_OK)
-        status = cs_receipts_find_expired(txn, &c->expired, err);
-    return status;
-}
-
-/* What lies beside the record comes and goes with it. */
-static credstore_status put_beside(change *c, cs_txn *txn, credstore_error *err)
-{
-    const bool removed = c->action == CS_ACTION_REMOVE;
-    cs_key usage;
-    credstore_status status = CREDSTORE_OK;
-
-    if (!removed && c->old.found) /* a roll may give it its first token */
-        return c->wish != NULL && cs_settle_changed(&c->settle, c->op.kind->token.id)
-                   ? cs_put_token_index(txn, &c->op.at, &c->settle, true, err)
-                   : status;
-    status = change_owner(c, txn, err);
-    if (status == CREDSTORE_OK && c->enters)
-        status = cs_alias_enter(txn, c->op.tenant, err);
-    if (status == CREDSTORE_OK && !removed)
-        status = cs_put_token_index(txn, &c->op.at, &c->settle, c->wish != NULL, err);
-    cs_key_usage(&usage, &c->op.at);
-    if (status == CREDSTORE_OK && removed)
-        status = cs_put_purge(txn, &c->op.at, err);
-    if (status == CREDSTORE_OK && removed && (c->op.kind->flags & CS_HAS_USAGE) != 0)
-        return cs_txn_del(txn, &usage, err);
-    if (status == CREDSTORE_OK && !removed && c->used != 0)
-        return cs_put_usage(txn, &c->op.at, c->used, err);
-    return status;
 }
 
 static credstore_status put_audit(change *c, cs_txn *txn, credstore_error *err)
@@ -360,7 +275,7 @@ static credstore_status put_audit(change *c, cs_txn *txn, credstore_error *err)
     entry.revision = c->settle.fresh.revision;
     entry.changed = changed;
     for (size_t i = 0; i < kind->field_count; i++)
-        if ((c->settle.changed >> i & 1) != 0)
+        if (((c->settle.changed | c->settle.ended) >> i & 1) != 0)
             changed[entry.changed_count++] = kind->fields[i].id;
     return cs_audit_append(txn, &entry, err);
 }
@@ -391,33 +306,43 @@ static credstore_status load_source(change *c, cs_txn *txn, credstore_error *err
     return status;
 }
 
+/* May the first answer be given again? Not to a key that was withdrawn, nor without the rights. */
+static credstore_status check_replay(change *c, cs_txn *txn, const cs_replay *first,
+                                     credstore_error *err)
+{
+    credstore_status status = check_actor(c, txn, err);
+
+    if (status == CREDSTORE_OK && (first->token != NULL) != (c->wish != NULL))
+        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A receipt is not what was written");
+    if (status == CREDSTORE_OK)
+        status = cs_load(txn, c->op.kind, &first->at, first->revision, &c->source, err);
+    if (status == CREDSTORE_OK && (!c->source.found || !cs_op_owns(&c->op, &c->source.record)))
+        status = cs_fail(err, CREDSTORE_E_NOT_FOUND, c->op.kind->id_name,
+                         "The record of the first answer is gone");
+    return status == CREDSTORE_OK ? check_hands_over(c, &c->source.record, err) : status;
+}
+
 /* The first answer again: the record as that change left it, and the token that it made. */
 static credstore_status replay(change *c, cs_txn *txn, credstore_error *err)
 {
     cs_replay first = {0};
     credstore_status status = cs_receipt_find(txn, &c->receipt, &first, err);
 
-    c->replayed = first.found;
-    if (status == CREDSTORE_OK && first.found) /* not to a key that was withdrawn */
-        status = check_actor(c, txn, err);
-    if (status == CREDSTORE_OK && first.found && (first.token != NULL) != (c->wish != NULL))
-        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A receipt is not what was written");
-    if (status == CREDSTORE_OK && first.found)
-        status = cs_load(txn, c->op.kind, &first.at, first.revision, &c->source, err);
-    if (status == CREDSTORE_OK && first.found &&
-        (!c->source.found || !cs_op_owns(&c->op, &c->source.record)))
-        status = cs_fail(err, CREDSTORE_E_NOT_FOUND, c->op.kind->id_name,
-                         "The record of the first answer is gone");
-    if (c->wish == NULL) {
+    c->replayed = status == CREDSTORE_OK && first.found;
+    if (c->replayed)
+        status = check_replay(c, txn, &first, err);
+    if (c->wish == NULL || status != CREDSTORE_OK) {
         credstore_secret_free(first.token);
     } else if (first.token != NULL) {
         credstore_secret_free(*c->wish->out);
         *c->wish->out = first.token;
     }
-    c->used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
-    if (status == CREDSTORE_OK && first.found && !creates(c))
-        status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->used, err);
-    if (status != CREDSTORE_OK || !first.found)
+    if (status != CREDSTORE_OK || !c->replayed)
+        return status;
+    c->beside.used = cs_origin_time(&c->inputs, c->op.kind->origin.last_used_at);
+    if (!creates(c))
+        status = cs_load_usage(txn, c->op.kind, &c->op.at, &c->beside.used, err);
+    if (status != CREDSTORE_OK)
         return status;
     c->settle.fresh = c->source.record;
     c->settle.changed = 0;
@@ -451,15 +376,17 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = merge(c, txn, err);
     if (status == CREDSTORE_OK)
         status = build_view(c, txn, err);
+    if (status == CREDSTORE_OK && is_no_change(c) && c->beside.end != NULL)
+        return cs_txn_del(txn, c->beside.end, err);
     if (status != CREDSTORE_OK || is_no_change(c))
         return status;
-    status = look_beside(c, txn, err);
+    status = cs_look_beside(txn, &c->op, &c->settle, c->wish != NULL, &c->beside, err);
     if (status == CREDSTORE_OK)
         status = cs_put_record(txn, &c->op.at, &c->settle, c->old.found ? &c->old : NULL, err);
     if (status == CREDSTORE_OK)
-        status = put_beside(c, txn, err);
+        status = cs_put_beside(txn, &c->op, &c->settle, c->wish != NULL, &c->beside, err);
     if (status == CREDSTORE_OK)
-        status = cs_receipts_drop(txn, &c->expired, err);
+        status = cs_receipts_drop(txn, &c->beside.expired, err);
     if (status == CREDSTORE_OK)
         status = cs_receipt_put(txn, &c->receipt, &c->op.at, c->settle.fresh.revision,
                                 c->wish == NULL ? NULL : *c->wish->out, err);
@@ -481,58 +408,82 @@ static credstore_status set_switch(change *c, credstore_error *err)
     return CREDSTORE_OK;
 }
 
+/* What the verb brings beside the fields. */
+static credstore_status check_wishes(const change *c, credstore_error *err)
+{
+    credstore_status status = c->wish == NULL ? CREDSTORE_OK : cs_wish_check(c->wish, err);
+
+    if (status == CREDSTORE_OK && c->grace_s > CS_GRACE_MAX_S)
+        status = cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
+    return status;
+}
+
+static credstore_status take_inputs(change *c, const cs_request *request, credstore_error *err)
+{
+    const cs_kind *kind = c->op.kind;
+    credstore_status status = CREDSTORE_OK;
+
+    if (creates(c) || c->action == CS_ACTION_UPDATE || request->patch != NULL)
+        status = cs_inputs_take(c->op.store, kind, request->patch, request->origin, creates(c),
+                                &c->inputs, err);
+    if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
+        status = cs_op_set_id(&c->op, cs_origin_id(kind, &c->inputs), err);
+    return status;
+}
+
+/* Validation: the store is not touched. */
+static credstore_status validate(change *c, const cs_request *request, credstore_error *err)
+{
+    const cs_token_wish *wish = c->wish;
+    credstore_status status = check_wishes(c, err);
+
+    if (status == CREDSTORE_OK)
+        status = take_inputs(c, request, err);
+    if (status == CREDSTORE_OK)
+        status = cs_receipt_name(&c->op, c->action, &c->inputs, wish != NULL,
+                                 wish == NULL ? NULL : wish->prefix,
+                                 wish == NULL ? c->grace_s : wish->grace_s, &c->receipt, err);
+    if (status == CREDSTORE_OK)
+        status = set_switch(c, err);
+    c->had_id = c->op.at.id.len > 0;
+    if (status == CREDSTORE_OK && !c->had_id && (!creates(c) || c->op.kind->make_id == NULL))
+        status = cs_op_set_id(&c->op, NULL, err);
+    return status;
+}
+
+/* Once through, from the pre-read to the commit. */
+static credstore_status pass(change *c, credstore_error *err)
+{
+    const cs_work work = {in_transaction, c, c->op.call.wait_ms};
+    credstore_status status = pre_read(c, err);
+
+    if (status == CREDSTORE_OK)
+        status =
+            cs_op_ask(&c->op, CREDSTORE_QUESTION_RECORD, c->before.found, c->before.revision, err);
+    if (status == CREDSTORE_OK && !c->receipt.wanted) /* with a key, its receipt comes first */
+        status = check_revision(c, c->before.found, c->before.revision, err);
+    c->start_over = false; /* the turn may not come, and in_transaction() not run */
+    return status == CREDSTORE_OK ? cs_txn_write(c->op.store, &work, err) : status;
+}
+
 static credstore_status change_record(change *c, credstore *store, const cs_kind *kind,
                                       const credstore_call *call, const cs_request *request,
                                       credstore_error *err)
 {
-    cs_work work = {in_transaction, c, 0};
     credstore_status status = cs_op_begin(&c->op, store, kind, request->own ? CS_OWN : CS_CHANGE,
                                           call, request->names, err);
 
-    if (status == CREDSTORE_OK && c->wish != NULL)
-        status = cs_wish_check(c->wish, err);
-    if (status == CREDSTORE_OK && c->grace_s > CS_GRACE_MAX_S)
-        status = cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
-    if (status == CREDSTORE_OK && request->unfit != NULL)
-        status = cs_fail(err, CREDSTORE_E_INVALID, "field", request->unfit);
-    if (status == CREDSTORE_OK && c->grace_s > CS_GRACE_MAX_S)
-        status = cs_fail(err, CREDSTORE_E_INVALID, "grace_s", "The grace is longer than ten years");
-    if (status == CREDSTORE_OK &&
-        (creates(c) || c->action == CS_ACTION_UPDATE || request->patch != NULL))
-        status = cs_inputs_take(store, kind, request->patch, request->origin, creates(c),
-                                &c->inputs, err);
-    if (status == CREDSTORE_OK && creates(c) && cs_origin_id(kind, &c->inputs) != NULL)
-        status = cs_op_set_id(&c->op, cs_origin_id(kind, &c->inputs), err);
     if (status == CREDSTORE_OK)
-        status = cs_receipt_name(&c->op, c->action, &c->inputs, c->wish != NULL,
-                                 c->wish == NULL ? NULL : c->wish->prefix,
-                                 c->wish == NULL ? c->grace_s : c->wish->grace_s, &c->receipt, err);
-    work.wait_ms = c->op.call.wait_ms;
-    if (status == CREDSTORE_OK)
-        status = set_switch(c, err);
-    c->had_id = c->op.at.id.len > 0;
-    if (status == CREDSTORE_OK && !c->had_id && (!creates(c) || kind->make_id == NULL))
-        status = cs_op_set_id(&c->op, NULL, err);
-    for (int tries = 0; status == CREDSTORE_OK && tries < START_OVER_MAX; tries++) {
-        status = pre_read(c, err);
-        if (status == CREDSTORE_OK)
-            status = cs_op_ask(&c->op, CREDSTORE_QUESTION_RECORD, c->before.found,
-                               c->before.revision, err);
-        if (status == CREDSTORE_OK && !c->receipt.wanted) /* with a key, its receipt comes first */
-            status = check_revision(c, c->before.found, c->before.revision, err);
-        if (status != CREDSTORE_OK)
-            break;
-        c->start_over = false; /* the turn may not come, and in_transaction() not run */
-        status = cs_txn_write(store, &work, err);
+        status = validate(c, request, err);
+    if (status != CREDSTORE_OK)
+        return status;
+    for (int tries = 0; tries < START_OVER_MAX; tries++) {
+        status = pass(c, err);
         if (!c->start_over)
-            break;
-        status = CREDSTORE_OK;
+            return status;
         cs_error_clear(err);
     }
-    if (status == CREDSTORE_OK && c->start_over)
-        status =
-            cs_fail(err, CREDSTORE_E_CONFLICT, NULL, "Others were faster each time; try again");
-    return status;
+    return cs_fail(err, CREDSTORE_E_CONFLICT, NULL, "Others were faster each time; try again");
 }
 
 static credstore_status run(credstore *store, const cs_kind *kind, const credstore_call *call,
@@ -559,6 +510,8 @@ static credstore_status run(credstore *store, const cs_kind *kind, const credsto
     c->wish = request->token;
     c->grace_s = request->grace_s;
     c->source_revision = request->source_revision;
+    c->beside.end = request->end;
+    c->ended_by = request->ended_by;
     status = change_record(c, store, kind, call, request, err);
     cs_loaded_free(&c->old);
     cs_loaded_free(&c->source);
@@ -616,7 +569,7 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
         uint64_t align;
         uint8_t bytes[CS_PATCH_MAX];
     } patch = {0};
-    cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
+    const cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
 
     cs_error_clear(err);
     if (out != NULL)
@@ -625,11 +578,7 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
         fresh->op != CREDSTORE_SET)
         return refuse_field(store, kind, call, names, err);
     memcpy(patch.bytes, &size, sizeof size);
-    if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
-        fresh->op != CREDSTORE_SET)
-        request.unfit = "A roll sets one secret of the kind";
-    else
-        memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
+    memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
     return cs_roll(store, kind, call, &request, out, err);
 }
 
@@ -644,6 +593,12 @@ credstore_status cs_restore(credstore *store, const cs_kind *kind, const credsto
                             const cs_request *request, void *out, credstore_error *err)
 {
     return run(store, kind, call, request, CS_ACTION_RESTORE, out, err);
+}
+
+credstore_status cs_expire(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_request *request, credstore_error *err)
+{
+    return run(store, kind, call, request, CS_ACTION_EXPIRE, NULL, err);
 }
 
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,

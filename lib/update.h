@@ -17,7 +17,8 @@ typedef struct cs_request {
     uint64_t source_revision;   /* of a restore */
     uint32_t grace_s;           /* secrets that the patch replaces stay good for it */
     bool own;                   /* as CS_OWN */
-    const char *unfit; /* E_INVALID of "field" with this line, once the policy has spoken */
+    const cs_key *end;          /* of cs_expire(): the entry that it works off */
+    int64_t ended_by;           /* of cs_expire(): what was over then is */
 } cs_request;
 
 /* out as for cs_get(), but may be NULL. */
@@ -44,6 +45,10 @@ credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstor
 /* Makes a new revision with the values of an earlier one. */
 credstore_status cs_restore(credstore *store, const cs_kind *kind, const credstore_call *call,
                             const cs_request *request, void *out, credstore_error *err);
+
+/* A revision without what is over. Where nothing is, the entry alone goes. */
+credstore_status cs_expire(credstore *store, const cs_kind *kind, const credstore_call *call,
+                           const cs_request *request, credstore_error *err);
 
 /* Leaves a tombstone: the id is never used again. */
 credstore_status cs_remove(credstore *store, const cs_kind *kind, const credstore_call *call,

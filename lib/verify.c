@@ -40,14 +40,6 @@ static bool matches(const cs_kind *kind, const cs_record *record, const uint8_t 
            (is_previous && previous->present && until->present && now < until->number);
 }
 
-/* 0 = never. */
-static int64_t expires_at(const cs_kind *kind, const cs_record *record)
-{
-    return kind->expires_field == 0
-               ? 0
-               : record->values[cs_field_index(kind, kind->expires_field)].number;
-}
-
 static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_actor *actor)
 {
     const cs_record *record = &loaded->record;
@@ -61,7 +53,8 @@ static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_a
     memcpy(actor->id, record->id.ptr, record->id.len);
     memcpy(actor->tenant, record->owner.ptr,
            record->owner.len < CS_ID_MAX ? record->owner.len : CS_ID_MAX);
-    actor->expires_at = expires_at(kind, record);
+    if (kind->expires_field != 0)
+        actor->expires_at = record->values[cs_field_index(kind, kind->expires_field)].number;
     if (kind->permissions_field == 0 || !permissions->present)
         return;
     bits = permissions->bytes.ptr;
@@ -77,11 +70,9 @@ static void fill_actor(const cs_kind *kind, const cs_loaded *loaded, credstore_a
 static credstore_status judge(const cs_kind *kind, const cs_loaded *loaded, int64_t now,
                               credstore_actor *out, credstore_error *err)
 {
-    const int64_t end = expires_at(kind, &loaded->record);
-
     if (loaded->removed)
         return cs_fail(err, CREDSTORE_E_REVOKED, "token", "The token was withdrawn");
-    if (end != 0 && end <= now)
+    if (cs_record_expired(kind, &loaded->record, now))
         return cs_fail(err, CREDSTORE_E_EXPIRED, "token", "The token has expired");
     fill_actor(kind, loaded, out);
     return CREDSTORE_OK;

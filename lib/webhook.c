@@ -225,8 +225,6 @@ credstore_status cs_webhook_verify(credstore *store, const cs_kind *kind,
 
     if (status == CREDSTORE_OK && field == 0)
         status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
-    if (status == CREDSTORE_OK && field == 0)
-        status = cs_fail(err, CREDSTORE_E_INVALID, "field", "The field is not a webhook secret");
     if (status == CREDSTORE_OK && (body == NULL || (body->ptr == NULL && body->len > 0)))
         status = cs_fail(err, CREDSTORE_E_INVALID, "body", "An argument is NULL");
     if (status == CREDSTORE_OK)

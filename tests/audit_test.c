@@ -351,16 +351,18 @@ static void test_entry_rewritten(void **state)
     make_entries(b);
     plain = entry_of(b, 5);
     plain.ptr[plain.len - 1] ^= 1;
-    fx_ok(cs_seal_value(&b->store->sealer, cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY),
-                        &label, nonce, cs_bytes(plain.ptr, plain.len), &value, &err),
+    fx_ok(cs_seal_value(&b->store->sealer,
+                        cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY), &label, nonce,
+                        cs_bytes(plain.ptr, plain.len), &value, &err),
           &err);
     fx_raw_put(&b->f, &key, &value);
     assert_int_equal(walk(b), 5);
     plain.ptr[plain.len - 1] ^= 1;
     plain.ptr[0] ^= 1; /* its link to the one before */
     value.len = 0;
-    fx_ok(cs_seal_value(&b->store->sealer, cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY),
-                        &label, nonce, cs_bytes(plain.ptr, plain.len), &value, &err),
+    fx_ok(cs_seal_value(&b->store->sealer,
+                        cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY), &label, nonce,
+                        cs_bytes(plain.ptr, plain.len), &value, &err),
           &err);
     fx_raw_put(&b->f, &key, &value);
     assert_int_equal(walk(b), 5);

@@ -31,7 +31,7 @@
 #define FX_COUNT(array) (sizeof(array) / sizeof *(array))
 #define FX_NOW          INT64_C(1700000000000)
 #define FX_DAY          INT64_C(86400000)
-#define FX_PAIRS        256
+#define FX_PAIRS        512
 
 #define FX_KSUID       "0ujtsYcgvSTl8PAuAdqWYSMnLOv"
 #define FX_KSUID_OTHER "0ujzPyRiIAffKhBux4PvQdDqMHY"
@@ -728,8 +728,8 @@ static inline cs_buf fx_unseal(credstore *store, const cs_label *label, const cs
 
     assert_non_null(cs_buf_room(&plain, box->sealed.len + 1));
     plain.len = box->sealed.len;
-    fx_ok(cs_keyring_unseal(&store->sealer, cs_store_ring(store), CS_PURPOSE_BODY, label, box, plain.ptr,
-                            &err),
+    fx_ok(cs_keyring_unseal(&store->sealer, cs_store_ring(store), CS_PURPOSE_BODY, label, box,
+                            plain.ptr, &err),
           &err);
     return plain;
 }

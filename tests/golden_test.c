@@ -8,12 +8,15 @@
  */
 #include "fixture.h"
 
+#include <time.h>
+
 #include "error.h"
 
 #define FOLDER  "tests/golden"
 #define REQUEST "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 #define ROLLED  "a1f0c3de-52b7-4c1e-9a64-0f2d6b8e7c35"
 #define REMOVED "0uk1HdCJ6hUZKDgcxhpJwUl5ZEI"
+#define ENDED   "key-ended"
 #define LABEL   "acme-labs"
 #define OWN_ID  "550e8400-e29b-41d4-a716-446655440000"
 
@@ -25,13 +28,14 @@ static const struct table {
     const char *name;
     uint8_t first;
 } tables[] = {
-    {"meta", CS_TABLE_META},       {"root", CS_TABLE_ROOT},
-    {"keyring", CS_TABLE_KEYRING}, {"catalogue", CS_TABLE_CATALOGUE},
-    {"record", CS_TABLE_RECORD},   {"owner", CS_TABLE_OWNER},
-    {"lane", CS_TABLE_LANE},       {"receipt", CS_TABLE_RECEIPT},
-    {"purge", CS_TABLE_PURGE},     {"usage", CS_TABLE_USAGE},
-    {"alias", CS_TABLE_ALIAS},     {"fingerprint", CS_TABLE_FINGERPRINT},
-    {"digest", CS_TABLE_DIGEST},   {"token", CS_TABLE_TOKEN},
+    {"meta", CS_TABLE_META},         {"root", CS_TABLE_ROOT},
+    {"keyring", CS_TABLE_KEYRING},   {"catalogue", CS_TABLE_CATALOGUE},
+    {"rotation", CS_TABLE_ROTATION}, {"record", CS_TABLE_RECORD},
+    {"owner", CS_TABLE_OWNER},       {"lane", CS_TABLE_LANE},
+    {"receipt", CS_TABLE_RECEIPT},   {"purge", CS_TABLE_PURGE},
+    {"end", CS_TABLE_END},           {"usage", CS_TABLE_USAGE},
+    {"alias", CS_TABLE_ALIAS},       {"fingerprint", CS_TABLE_FINGERPRINT},
+    {"digest", CS_TABLE_DIGEST},     {"token", CS_TABLE_TOKEN},
 };
 
 /* ---- the scenario ---- */
@@ -323,6 +327,24 @@ static void play_removed_checkbook(scene *s)
     next_second(s);
 }
 
+/* A key that maintenance finds over, beside the ends that are still to come. */
+static void play_ended_key(scene *s)
+{
+    const char *const permissions[] = {"readApplications"};
+    const credstore_actor actor = fx_admin(s->store);
+    const credstore_call call = fx_call(&actor);
+    const credstore_api_key_origin origin = {.struct_size = sizeof origin, .id = ENDED};
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("ended"),
+                                           .permissions = CREDSTORE_STRINGS(permissions, 1),
+                                           .expires_at = CREDSTORE_TIME(s->f.now + 1000)};
+
+    fx_ok(credstore_api_key_create(s->store, &call, &origin, &patch, NULL, &s->err), &s->err);
+    s->f.now += 60000;
+    fx_ok(credstore_maintain(s->store, 0, NULL, &s->err), &s->err);
+    next_second(s);
+}
+
 static void play_prune(scene *s)
 {
     const credstore_actor actor = fx_system();
@@ -332,6 +354,30 @@ static void play_prune(scene *s)
     fx_ok(credstore_audit_prune(s->store, &call, &s->early, &more, &s->err), &s->err);
     assert_int_equal(more, 0);
     next_second(s);
+}
+
+static void outlast(void *arg)
+{
+    const struct timespec pause = {0, 3000000};
+
+    (void)arg;
+    nanosleep(&pause, NULL);
+}
+
+/* New keys, and a rotation that has counted the values: all but what it wrote itself is under the
+   old ones. */
+static void play_rotation(scene *s)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    uint32_t more = 0;
+
+    next_second(s);
+    fx_ok(credstore_keys_promote(s->store, &call, 0, &s->err), &s->err);
+    s->f.engine.before = outlast; /* its budget */
+    s->f.engine.before_op = FX_BEGIN_READ;
+    fx_ok(credstore_keys_reseal(s->store, &call, 0, 1, NULL, NULL, &more, &s->err), &s->err);
+    assert_int_equal(more, 1);
 }
 
 /* Ends with the store open. */
@@ -354,12 +400,14 @@ static void play(scene *s)
     play_issued_credentials(s);
     play_rolled_stripe(s);
     play_removed_checkbook(s);
+    play_ended_key(s);
     play_prune(s);
     credstore_close(s->store);
     s->f.options.catalogue_count = FX_COUNT(fx_catalogue); /* grows */
     s->store = fx_open(&s->f);
     fx_add_slot(&s->f, s->store, 1, reader, CS_RIGHT_READ);
     credstore_key_source_free(reader);
+    play_rotation(s);
 }
 
 static void finish(scene *s)

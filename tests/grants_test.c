@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Nobody grants what he does not hold: over a catalogue of eight permissions every pair of (held,
- * granted), through the public calls, against one line of model: granted & ~had & ~held == 0.
+ * granted), through the public calls, against one line of model: granted & ~had & ~held == 0. And
+ * nobody is handed a token that holds more than he does.
  */
 #include "support.h"
 
@@ -249,6 +250,99 @@ static void issue_and_restore(void **state)
     test_close(&w.t);
 }
 
+/* A roll hands over what the key holds, at the call, at the door and out of a receipt. */
+static void roll(void **state)
+{
+    unsigned allowed = 0, refused = 0;
+    world w;
+
+    (void)state;
+    open_world(&w, true);
+    for (unsigned granted = 0; granted < SETS; granted++) {
+        const credstore_actor all = holder(&w, SETS - 1);
+        const credstore_call by_all = test_call(&all);
+        const credstore_api_key *view = NULL;
+        credstore_secret *key = NULL;
+        credstore_error err;
+        patch p;
+
+        fill(&p, granted);
+        with_description(&p);
+        assert_int_equal(CREDSTORE_OK, credstore_api_key_issue(w.t.store, &by_all, NULL, &p.typed,
+                                                               &key, &view, &err));
+        credstore_secret_free(key);
+        for (unsigned held = 0; held < SETS; held += granted % 5 == 0 ? stride() : 16 + stride()) {
+            const credstore_actor some = holder(&w, held);
+            const credstore_call call = test_call(&some);
+            const credstore_status status =
+                credstore_api_key_roll(w.t.store, &call, view->id, 0, &key, NULL, &err);
+
+            expect(may(held, 0, granted), status, &err);
+            assert_true((key != NULL) == (status == CREDSTORE_OK));
+            credstore_secret_free(key);
+            *(status == CREDSTORE_OK ? &allowed : &refused) += 1;
+        }
+        credstore_free(view);
+    }
+    printf("roll: %u allowed, %u refused\n", allowed, refused);
+    assert_true(allowed > 0 && refused > 0);
+    test_close(&w.t);
+}
+
+static void other_ways_to_a_token(void **state)
+{
+    const unsigned wide = 0x81, narrow = 0x80;
+    credstore_actor all, some, above, system;
+    credstore_call by_all, by_some, by_above, by_system;
+    const credstore_api_key *view = NULL;
+    const credstore_answer *answer;
+    credstore_request request = {
+        .struct_size = sizeof request, .kind = CREDSTORE_KIND_API_KEY, .verb = CREDSTORE_VERB_ROLL};
+    credstore_secret *key = NULL;
+    credstore_error err;
+    patch p;
+    world w;
+
+    (void)state;
+    open_world(&w, false);
+    all = holder(&w, wide);
+    some = holder(&w, narrow);
+    above = test_actor(CREDSTORE_ACTOR_USER, CREDSTORE_ROLE_SUPER, "above", "other");
+    system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "acme");
+    by_all = test_call(&all);
+    by_some = test_call(&some);
+    by_above = test_call(&above);
+    by_above.tenant = "acme";
+    by_system = test_call(&system);
+    fill(&p, wide);
+    with_description(&p);
+    assert_status(CREDSTORE_OK,
+                  credstore_api_key_issue(w.t.store, &by_all, NULL, &p.typed, &key, &view, &err),
+                  &err);
+    credstore_secret_free(key);
+    request.actor = &some;
+    request.id = test_slice(view->id);
+    answer = credstore_handle(w.t.store, &request);
+    assert_int_equal(403, answer->http_status);
+    credstore_answer_free(answer);
+    assert_status(CREDSTORE_OK,
+                  credstore_api_key_roll(w.t.store, &by_above, view->id, 0, &key, NULL, &err),
+                  &err);
+    credstore_secret_free(key);
+    assert_status(CREDSTORE_E_FORBIDDEN,
+                  credstore_api_key_roll(w.t.store, &by_system, view->id, 0, &key, NULL, &err),
+                  &err); /* not a user */
+    by_all.idempotency_key = by_some.idempotency_key = "roll";
+    assert_status(CREDSTORE_OK,
+                  credstore_api_key_roll(w.t.store, &by_all, view->id, 0, &key, NULL, &err), &err);
+    credstore_secret_free(key);
+    assert_status(CREDSTORE_E_FORBIDDEN, /* the same person, who holds less by now */
+                  credstore_api_key_roll(w.t.store, &by_some, view->id, 0, &key, NULL, &err), &err);
+    assert_null(key);
+    credstore_free(view);
+    test_close(&w.t);
+}
+
 /* The door is the same rule. */
 static void door(void **state)
 {
@@ -293,6 +387,8 @@ int main(void)
         cmocka_unit_test(create),
         cmocka_unit_test(update),
         cmocka_unit_test(issue_and_restore),
+        cmocka_unit_test(roll),
+        cmocka_unit_test(other_ways_to_a_token),
         cmocka_unit_test(door),
     };
 

@@ -345,11 +345,9 @@ static void test_states(void **state)
     assert_int_equal(cs_keyring_active(&ring, CS_PURPOSE_SECRET)->id, 2);
     fx_ok(cs_keyring_find(&ring, CS_PURPOSE_BODY, 5, &key, &err), &err); /* still opens */
     fx_ok(cs_keyring_find(&ring, CS_PURPOSE_SECRET, 7, &key, &err), &err);
-    fx_fails(cs_keyring_find(&ring, CS_PURPOSE_BODY, 6, &key, &err), CREDSTORE_E_KEY_UNAVAILABLE,
-             &err);
+    fx_fails(cs_keyring_find(&ring, CS_PURPOSE_BODY, 6, &key, &err), CREDSTORE_E_INTEGRITY, &err);
     cs_error_clear(&err);
-    fx_fails(cs_keyring_find(&ring, CS_PURPOSE_SECRET, 8, &key, &err), CREDSTORE_E_KEY_UNAVAILABLE,
-             &err);
+    fx_fails(cs_keyring_find(&ring, CS_PURPOSE_SECRET, 8, &key, &err), CREDSTORE_E_INTEGRITY, &err);
     cs_keyring_free(&b->sealer, &ring);
 }
 

@@ -5,6 +5,8 @@
  */
 #include "life.h"
 
+#include "audit.h"
+
 #include <pthread.h>
 #include <time.h>
 
@@ -398,6 +400,51 @@ static void edited_entries(test_world *w)
     }
 }
 
+/* Seals the last entry again with a member more. */
+static credstore_status add_member(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const uint16_t *id = arg;
+    const cs_label label = {.role = CS_ROLE_AUDIT, .revision = txn->head.last_seq};
+    cs_buf plain = {0};
+    cs_key key;
+    credstore_status status = cs_audit_open(txn, txn->head.last_seq, &plain, err);
+
+    cs_buf_u16(&plain, *id);
+    cs_buf_u32(&plain, 1);
+    cs_buf_u8(&plain, 7);
+    cs_key_audit(&key, 0, txn->head.last_seq);
+    if (status == CREDSTORE_OK)
+        status = cs_txn_put_sealed(txn, &key, &label, cs_bytes(plain.ptr, plain.len), err);
+    cs_buf_free(&plain);
+    return status;
+}
+
+/* What a newer library added is passed over, unless its number says that it must not be. */
+static void members_of_a_newer_library(test_world *w)
+{
+    static const struct {
+        uint16_t id;
+        credstore_status status;
+    } rows[] = {{12, CREDSTORE_OK},
+                {0x7fff, CREDSTORE_OK},
+                {0x8000, CREDSTORE_E_FORMAT},
+                {0xffff, CREDSTORE_E_FORMAT}};
+    uint64_t before = last_seq(w);
+
+    for (size_t i = 0; i < LIFE_COUNT(rows); i++, before++) {
+        uint16_t id = rows[i].id;
+        const cs_work work = {add_member, &id, 0};
+        const credstore_audit_page *page = NULL;
+        credstore_error err = {0};
+
+        (void)life_issue(w, 0);
+        life_ok(cs_txn_write(w->t.store, &work, &err));
+        life_fails(rows[i].status,
+                   credstore_audit_read(w->t.store, &w->call, before, 10, 0, &page, &err));
+        credstore_free(page);
+    }
+}
+
 static void swapped_entries(test_world *w)
 {
     cs_buf values[2];
@@ -485,6 +532,7 @@ int main(void)
         {"checkpoints", checkpoints},
         {"checkpoints of another store", checkpoints_of_another_store},
         {"edited entries", edited_entries},
+        {"members of a newer library", members_of_a_newer_library},
         {"swapped entries", swapped_entries},
         {"an older end", an_older_end},
         {"nothing of a secret", nothing_of_a_secret},

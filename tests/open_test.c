@@ -551,6 +551,7 @@ static void test_option_sizes(void **state)
         offsetof(credstore_options, policy_ctx),
         offsetof(credstore_options, event),
         offsetof(credstore_options, event_ctx),
+        offsetof(credstore_options, anchor),
     };
     const credstore_options whole = {.struct_size = sizeof whole, .now_ms = far_future};
 

@@ -83,6 +83,35 @@ static credstore_status issue_service(test_world *w, const char *parent, char to
     return status;
 }
 
+/* As far as history reaches the first answer is given again. */
+static void a_first_answer_that_history_lost(test_world *w)
+{
+    credstore_api_key_patch patch = life_api_key_patch("first");
+    const credstore_api_key *view = NULL;
+    char id[CS_ID_MAX + 1];
+    const credstore_call call = keyed(&w->root, "create");
+    credstore_error err;
+
+    life_ok(credstore_api_key_create(w->t.store, &call, NULL, &patch, &view, &err));
+    snprintf(id, sizeof id, "%s", view->id);
+    credstore_free(view);
+    for (int n = 1; n <= 101; n++) {
+        char text[16];
+
+        snprintf(text, sizeof text, "%d", n);
+        patch.description.ptr = text;
+        life_ok(credstore_api_key_update(w->t.store, &w->call, id, &patch, NULL, &err));
+        patch.description.ptr = "first";
+        if (n == 100) {
+            life_ok(credstore_api_key_create(w->t.store, &call, NULL, &patch, &view, &err));
+            assert_string_equal(view->description, "first");
+            credstore_free(view);
+        }
+    }
+    life_fails(CREDSTORE_E_NOT_FOUND,
+               credstore_api_key_create(w->t.store, &call, NULL, &patch, &view, &err));
+}
+
 static void service_credentials_are_issued_once(test_world *w)
 {
     char first[CS_TOKEN_MAX + 1], again[CS_TOKEN_MAX + 1];
@@ -611,6 +640,7 @@ int main(void)
     static const test_row rows[] = {
         {"ids made here are the same", ids_made_here_are_the_same},
         {"service credentials are issued once", service_credentials_are_issued_once},
+        {"a first answer that history lost", a_first_answer_that_history_lost},
         {"rolls are done once", rolls_are_done_once},
         {"secrets roll once", secrets_roll_once},
         {"the origin is part of the request", the_origin_is_part_of_the_request},

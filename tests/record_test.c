@@ -974,8 +974,8 @@ static void add_members(bench *b, const cs_buf *more)
     plain = fx_unseal(b->store, &label, &frame.body);
     cs_buf_add(&plain, more->ptr, more->len);
     cs_frame_begin(&out, CS_ROLE_CURRENT, (uint16_t)frame.part_count, frame.revision);
-    fx_ok(cs_seal(&b->store->sealer, cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY), &label,
-                  nonce, cs_bytes(plain.ptr, plain.len), &out, NULL, &err),
+    fx_ok(cs_seal(&b->store->sealer, cs_keyring_active(cs_store_ring(b->store), CS_PURPOSE_BODY),
+                  &label, nonce, cs_bytes(plain.ptr, plain.len), &out, NULL, &err),
           &err);
     for (size_t i = 0; i < frame.part_count; i++)
         cs_buf_add(&out, frame.parts[i].whole.ptr, frame.parts[i].whole.len);

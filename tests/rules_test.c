@@ -110,7 +110,7 @@ static void test_who_may(void **state)
             const bool may = rules[r].may[i] == '1';
             credstore_error err = {0};
             const credstore_status status =
-                cs_policy_may(b->store, &actor, kind, rules[r].cls, "acme", &err);
+                cs_policy_may(b->store, &actor, kind, rules[r].cls, "acme", true, &err);
 
             if (may != (status == CREDSTORE_OK))
                 print_error("%s, %s, class %d\n", kind->name, askers[i].what, (int)rules[r].cls);
@@ -147,7 +147,7 @@ static void test_one_permission_each(void **state)
 
             fx_ok(credstore_actor_grant(b->store, &actor, rows[r].permission, &err), &err);
             assert_int_equal(cs_policy_may(b->store, &actor, cs_kind_find(rows[r].kind),
-                                           (cs_class)cls, "acme", &err),
+                                           (cs_class)cls, "acme", true, &err),
                              rows[r].may[cls] == '1' ? CREDSTORE_OK : CREDSTORE_E_FORBIDDEN);
         }
 }
@@ -162,8 +162,9 @@ static void test_no_tenant(void **state)
     memset(nobody.permissions, 0xff, sizeof nobody.permissions);
     for (size_t k = 0; k < cs_kind_count; k++)
         for (int cls = CS_CHANGE; cls < CS_CLASSES; cls++)
-            assert_int_equal(cs_policy_may(b->store, &nobody, cs_kinds[k], (cs_class)cls, "", &err),
-                             CREDSTORE_E_FORBIDDEN);
+            assert_int_equal(
+                cs_policy_may(b->store, &nobody, cs_kinds[k], (cs_class)cls, "", true, &err),
+                CREDSTORE_E_FORBIDDEN);
 }
 
 /* A permission that the host's catalogue does not have is nobody's. */
@@ -178,7 +179,7 @@ static void test_permission_not_in_catalogue(void **state)
     b->store = fx_open(&b->f);
     memset(all.permissions, 0xff, sizeof all.permissions);
     assert_int_equal(cs_policy_may(b->store, &all, cs_kind_find(CREDSTORE_KIND_CHECKBOOK),
-                                   CS_CHANGE, "acme", &err),
+                                   CS_CHANGE, "acme", true, &err),
                      CREDSTORE_E_FORBIDDEN);
 }
 
@@ -338,19 +339,32 @@ static void test_permit(void **state)
 
 /* ---- what a call sees ---- */
 
-/* A super user names the tenant; without one he acts in none. */
+/* A super user names the tenant; else he is no more than another user of his own. */
 static void test_super_names_the_tenant(void **state)
 {
     bench *b = *state;
     const credstore_actor super = fx_actor(USER, SUPER, "root", "");
+    const credstore_actor own = fx_actor(USER, SUPER, "root", "acme");
+    const credstore_actor both = fx_actor(USER, SUPER | ADMIN, "root", "acme");
     credstore_call call = fx_call(&super);
     const credstore_checkbook *view = NULL;
     credstore_error err;
 
     fx_create_checkbook(b->store, FX_KSUID, "first");
-    fx_fails(credstore_checkbook_get(b->store, &call, FX_KSUID, &view, &err), CREDSTORE_E_INVALID,
+    fx_fails(credstore_checkbook_get(b->store, &call, FX_KSUID, &view, &err), CREDSTORE_E_FORBIDDEN,
              &err);
     assert_string_equal(err.field, "tenant");
+    call.actor = &own;
+    fx_fails(credstore_checkbook_get(b->store, &call, FX_KSUID, &view, &err), CREDSTORE_E_FORBIDDEN,
+             &err);
+    fx_fails(credstore_stripe_deactivate(b->store, &call, FX_PROJECT, NULL, &err),
+             CREDSTORE_E_FORBIDDEN, &err);
+    call.actor = &both;
+    fx_fails(credstore_stripe_deactivate(b->store, &call, FX_PROJECT, NULL, &err),
+             CREDSTORE_E_NOT_FOUND, &err); /* an administrator of his own tenant */
+    fx_fails(credstore_checkbook_get(b->store, &call, FX_KSUID, &view, &err), CREDSTORE_E_FORBIDDEN,
+             &err);
+    call.actor = &super;
     call.tenant = "other";
     fx_fails(credstore_checkbook_get(b->store, &call, FX_KSUID, &view, &err), CREDSTORE_E_NOT_FOUND,
              &err);

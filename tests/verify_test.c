@@ -507,6 +507,47 @@ static void roll_service(test_world *w, life_key *key, uint32_t grace_s)
     life_take(secret, key->token);
 }
 
+static void refused_at_the_door(test_world *w)
+{
+    static const char *const queries[] = {"grace_s=",           "grace_s=-1",
+                                          "grace_s=1.0",        "grace_s=x",
+                                          "grace_s=316224001", /* ten years and a second */
+                                          "grace_s=4294967296", "grace_s=18446744073709551616",
+                                          "grace_s=1&grace_s=x"};
+    enum { LONG = 10 << 20 };
+    const test_kind *k = test_kind_of(CREDSTORE_KIND_API_KEY);
+    const life_key key = life_issue(w, 0);
+    const uint64_t generation = test_generation(w->t.store);
+    char *token = malloc(LONG);
+
+    assert_non_null(token);
+    for (size_t i = 0; i < LIFE_COUNT(queries); i++) {
+        credstore_request request = test_request(k, CREDSTORE_VERB_ROLL, &w->root, NULL);
+        const credstore_answer *answer;
+
+        request.id = test_slice(key.id);
+        request.query = test_slice(queries[i]);
+        answer = credstore_handle(w->t.store, &request);
+        assert_int_equal(answer->http_status, 400);
+        credstore_answer_free(answer);
+    }
+    memset(token, 'k', LONG);
+    memcpy(token + LONG - strlen(key.token), key.token, strlen(key.token));
+    for (size_t len = 1; len <= LONG; len *= 10) {
+        credstore_request request = test_request(k, CREDSTORE_VERB_GET, NULL, NULL);
+        const credstore_answer *answer;
+
+        request.presented = (credstore_slice){token, len};
+        request.id = test_slice(key.id);
+        answer = credstore_handle(w->t.store, &request);
+        assert_int_equal(answer->http_status, 401);
+        credstore_answer_free(answer);
+    }
+    free(token);
+    assert_int_equal(test_generation(w->t.store), generation);
+    life_verifies(w, key.token, CREDSTORE_OK);
+}
+
 static void service_credentials_roll(test_world *w)
 {
     const life_key first = life_issue_service(w);
@@ -718,6 +759,7 @@ int main(void)
         {"removal ends the grace", removal_ends_the_grace},
         {"a roll moves nothing else", a_roll_moves_nothing_else},
         {"rolls that are refused", rolls_that_are_refused},
+        {"refused at the door", refused_at_the_door},
         {"service credentials roll", service_credentials_roll},
         {"the first token by a roll", the_first_token_by_a_roll},
         {"imported keys", imported_keys},

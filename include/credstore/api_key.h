@@ -116,8 +116,9 @@ CREDSTORE_API credstore_status credstore_api_key_issue(credstore *store, const c
                                                        credstore_error *err);
 
 /* Gives the record a new key with the same id. The old one stays good for grace_s seconds (0 =
-   none, at most ten years), never past the record's expiry. E_UNSUPPORTED: the record's id is not a
-   KSUID. Errors as for update. */
+   none, at most ten years), never past the record's expiry. The new key is all that the record's
+   permissions let it be: E_FORBIDDEN also if the actor, unless SYSTEM or SUPER, does not hold each
+   of them. E_UNSUPPORTED: the record's id is not a KSUID. Errors as for update. */
 CREDSTORE_API credstore_status credstore_api_key_roll(credstore *store, const credstore_call *call,
                                                       const char *id, uint32_t grace_s,
                                                       credstore_secret **key,
@@ -135,7 +136,8 @@ CREDSTORE_API credstore_status credstore_api_key_verify(credstore *store, const 
 
 /* The record's revisions, newest first: those before `before` (0 = all), at most limit (1..100).
    The page has no cursors: go on with the last item's revision while has_next_page. One revision
-   alone: get with credstore_call.at_revision. E_NOT_FOUND, E_FORBIDDEN. */
+   alone: get with credstore_call.at_revision. The time of last use is not of a revision: it is 0 in
+   the views. E_NOT_FOUND, E_FORBIDDEN. */
 CREDSTORE_API credstore_status credstore_api_key_history(credstore *store,
                                                          const credstore_call *call, const char *id,
                                                          uint64_t before, uint32_t limit,

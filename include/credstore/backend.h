@@ -2,9 +2,10 @@
  *
  * For authors of storage engines and of crypto providers. An application does not need this header.
  *
- * Both tables start with struct_size and only grow at the end. Every callback may be called from
- * any thread; one transaction is used by one thread at a time. Results are never 0, so that a
- * callback which raises in a language binding, and so returns 0, is not taken for a success.
+ * Both tables start with struct_size and only grow at the end: a shorter one lacks what is
+ * optional. Every callback may be called from any thread; one transaction is used by one thread at
+ * a time. Results are never 0, so that a callback which raises in a language binding, and so
+ * returns 0, is not taken for a success.
  */
 #ifndef CREDSTORE_BACKEND_H
 #define CREDSTORE_BACKEND_H
@@ -52,8 +53,18 @@ CREDSTORE_API int32_t credstore_sink_copy(credstore_sink *sink, credstore_bytes 
 
 enum { /* features */
        CREDSTORE_STORAGE_READ_OWN_WRITES =
-           1 /* get, scan and del of a write transaction see its puts */
+           1 /* get, scan and del of a write transaction see its puts. Without it each change has
+                a transaction of its own */
 };
+
+/* What an engine tells of itself. 0 = not known. */
+typedef struct credstore_storage_stat {
+    uint32_t struct_size, page_bytes;
+    uint64_t file_bytes, map_bytes; /* map: what the file may grow to before it is mapped anew */
+    uint64_t pages, free_pages;     /* of the file; free ones hold nothing that counts */
+    uint64_t entries;               /* pairs */
+    uint64_t readers, readers_max;  /* places of readers that are taken, of all processes */
+} credstore_storage_stat;
 
 /* Keys are 1..511 bytes, compared as memcmp, a shorter key before a longer one that starts with it.
    A read transaction sees one snapshot. There is one write transaction at a time, or CONFLICT at
@@ -83,6 +94,16 @@ typedef struct credstore_storage {
     void (*close)(void *ctx);
     /* Housekeeping that time asks for (LMDB: places of dead readers); may be NULL. */
     int32_t (*tidy)(void *ctx);
+    /* Makes a copy of the whole map, as it is at one moment, beside running writers, at `path`,
+       where nothing is: durable when it answers OK, and such that this engine opens it. On any
+       other answer nothing is left there. flags: CREDSTORE_OPEN_GROUP. progress (may be NULL) is
+       called now and then. *err may be filled, and is believed then; it is all zero before. NULL,
+       or a table that ends before: credstore_backup() copies pair by pair into an LMDB folder. */
+    int32_t (*backup)(void *ctx, const char *path, uint32_t flags, credstore_progress progress,
+                      void *progress_ctx, credstore_error *err);
+    /* Fills what it can of *out, which is all zero but for struct_size. NULL, or a table that ends
+       before: nothing is known. */
+    int32_t (*stat)(void *ctx, credstore_storage_stat *out);
 } credstore_storage;
 
 /* ---- crypto -------------------------------------------------------------------------------------

@@ -125,7 +125,8 @@ CREDSTORE_API credstore_status credstore_service_credential_verify(credstore *st
 
 /* The record's revisions, newest first: those before `before` (0 = all), at most limit (1..100).
    The page has no cursors: go on with the last item's revision while has_next_page. One revision
-   alone: get with credstore_call.at_revision. E_NOT_FOUND, E_FORBIDDEN. */
+   alone: get with credstore_call.at_revision. The time of last use is not of a revision: it is 0 in
+   the views. E_NOT_FOUND, E_FORBIDDEN. */
 CREDSTORE_API credstore_status credstore_service_credential_history(
     credstore *store, const credstore_call *call, const char *organization_id,
     const char *service_account_id, const char *credential_id, uint64_t before, uint32_t limit,
@@ -142,8 +143,10 @@ CREDSTORE_API credstore_status credstore_service_credential_restore(
 
 /* Gives the organization a label, by which it may be named wherever an organization_id is asked
    for; NULL takes it away. One label an organization: 1..63 of [a-z0-9-], no hyphen at either end,
-   not 26 of [0-9a-z]. Ids and labels are one namespace. E_EXISTS: the name is an organization's id
-   or label. E_FORBIDDEN: needs the right to change its credentials. */
+   not 26 of [0-9a-z]. Ids and labels are one namespace, and the first comer has a name:
+   an organization's id enters with its first record or its own label, so one whose id is by then
+   another's label gets E_EXISTS. Give labels that are no id you will ever give. E_EXISTS: the name
+   is an organization's id or label. E_FORBIDDEN: needs the right to change its credentials. */
 CREDSTORE_API credstore_status credstore_organization_label(credstore *store,
                                                             const credstore_call *call,
                                                             const char *organization_id,

@@ -23,7 +23,8 @@ enum {
     TOKEN_PREVIOUS = 81,
     TOKEN_PREVIOUS_UNTIL = 82,
     TOKEN_PREFIX = 83,
-    TOKEN_LAST_FOUR = 84
+    TOKEN_LAST_FOUR = 84,
+    EXPIRED = 85
 };
 
 static const cs_field fields[] = {
@@ -71,6 +72,7 @@ static const cs_field fields[] = {
      .view = offsetof(view_t, last_four),
      .max_bytes = 4,
      .check = cs_check_visible},
+    {.name = "expired", .id = EXPIRED, .type = CS_FLAG, .flags = CS_INTERNAL},
 };
 
 static const cs_member members[] = {
@@ -159,6 +161,7 @@ const cs_kind cs_kind_api_key = {
               .fallback_prefix = "key"},
     .expires_field = CREDSTORE_API_KEY_EXPIRES_AT,
     .permissions_field = CREDSTORE_API_KEY_PERMISSIONS,
+    .expired_field = EXPIRED,
     .rules =
         {[CS_CHANGE] = {CS_MAY_ADMIN | CS_USERS_ONLY, NULL}, [CS_READ] = {CS_MAY_MEMBER, NULL}},
     .id_valid = cs_id_text,

@@ -18,4 +18,9 @@ credstore_status cs_memory_new(void **ctx, credstore_error *err);
  *ctx is released by the table's close. Statuses as credstore_open() gives them. */
 credstore_status cs_lmdb_open(const char *path, uint32_t flags, void **ctx, credstore_error *err);
 
+/* What all handles of this process on the store of an LMDB handle share: made when the first asks
+   for it, dropped when the last of them is closed. A transaction that one of them began may be used
+   through another's ctx. NULL: make answered it. */
+void *cs_lmdb_share(void *ctx, void *(*make)(void), void (*drop)(void *shared));
+
 #endif

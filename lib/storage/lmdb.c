@@ -13,6 +13,7 @@
 
 #include "error.h"
 #include "mem.h"
+#include "storage/lmdb_copy.h"
 #include "storage/lmdb_env.h"
 
 enum { REMAP_TRIES = 3, PREFERRED_SLOTS = 16 };
@@ -48,6 +49,7 @@ static const result_row results[] = {
     {ENOMEM, CREDSTORE_STORAGE_NO_MEMORY},
     {ETIMEDOUT, CREDSTORE_STORAGE_BUSY},
     {MDB_READERS_FULL, CREDSTORE_STORAGE_BUSY},
+    {MDB_MAP_RESIZED, CREDSTORE_STORAGE_BUSY},
 };
 
 static int32_t result(cs_lmdb *handle, int rc)
@@ -110,16 +112,24 @@ static cs_lmdb_txn *claim_any(cs_lmdb_env *env)
     return txn;
 }
 
+/* Ends the LMDB transaction and cursor that a read keeps for the next. */
+static void end_kept(cs_lmdb_txn *txn)
+{
+    if (txn->cursor != NULL)
+        mdb_cursor_close(txn->cursor);
+    if (txn->txn != NULL)
+        mdb_txn_abort(txn->txn);
+    txn->cursor = NULL;
+    txn->txn = NULL;
+}
+
 static void unclaim(cs_lmdb_env *env, cs_lmdb_txn *txn)
 {
     if (!txn->temporary) {
         atomic_store_explicit(&txn->claimed, 0, memory_order_release);
         return;
     }
-    if (txn->cursor != NULL)
-        mdb_cursor_close(txn->cursor);
-    if (txn->txn != NULL)
-        mdb_txn_abort(txn->txn);
+    end_kept(txn);
     cs_free(txn);
     atomic_fetch_sub(&env->temporaries, 1);
 }
@@ -182,22 +192,28 @@ static int remap_for_read(cs_lmdb_env *env)
     return rc;
 }
 
+static int try_read(cs_lmdb_env *env, cs_lmdb_txn **out)
+{
+    int rc = claim(env, out);
+
+    if (rc != 0)
+        return rc;
+    rc = start_read(env, *out);
+    if (rc != MDB_SUCCESS)
+        unclaim(env, *out);
+    return rc;
+}
+
 static int begin_read(cs_lmdb *handle, void **out)
 {
     cs_lmdb_env *env = handle->env;
     cs_lmdb_txn *txn = NULL;
-    int rc = MDB_MAP_RESIZED;
+    int rc = try_read(env, &txn);
 
-    for (int i = 0; i < REMAP_TRIES && rc == MDB_MAP_RESIZED; i++) {
-        rc = claim(env, &txn);
-        if (rc != 0)
-            return rc;
-        rc = start_read(env, txn);
+    for (int i = 1; i < REMAP_TRIES && rc == MDB_MAP_RESIZED; i++) {
+        rc = remap_for_read(env);
         if (rc == MDB_SUCCESS)
-            break;
-        unclaim(env, txn);
-        if (rc == MDB_MAP_RESIZED && remap_for_read(env) != 0)
-            break;
+            rc = try_read(env, &txn);
     }
     if (rc != MDB_SUCCESS)
         return rc;
@@ -226,17 +242,21 @@ static void end_write(cs_lmdb_txn *txn)
     pthread_setcancelstate(state, NULL);
 }
 
+static int try_write(cs_lmdb_env *env)
+{
+    return atomic_load(&env->broken) ? MDB_PANIC
+                                     : mdb_txn_begin(env->mdb, NULL, 0, &env->writer.txn);
+}
+
 /* With the turn and the guard in hand. */
 static int start_write(cs_lmdb_env *env)
 {
-    int rc = MDB_MAP_RESIZED;
+    int rc = try_write(env);
 
-    for (int i = 0; i < REMAP_TRIES && rc == MDB_MAP_RESIZED; i++) {
-        if (atomic_load(&env->broken))
-            return MDB_PANIC;
-        rc = mdb_txn_begin(env->mdb, NULL, 0, &env->writer.txn);
-        if (rc == MDB_MAP_RESIZED && cs_lmdb_env_remap(env) != 0)
-            break;
+    for (int i = 1; i < REMAP_TRIES && rc == MDB_MAP_RESIZED; i++) {
+        rc = cs_lmdb_env_remap(env);
+        if (rc == MDB_SUCCESS)
+            rc = try_write(env);
     }
     return rc;
 }
@@ -319,10 +339,24 @@ static int full_or(cs_lmdb_env *env, int rc)
     return rc;
 }
 
+/* The map is too small for the transaction, of which nothing is left. It grows here, while the turn
+   and the guard are still held, and the transaction is to be run again. */
+static int32_t outgrown(cs_lmdb *handle)
+{
+    const int rc = cs_lmdb_env_grow(handle->env);
+
+    if (rc != MDB_SUCCESS)
+        return result(handle, rc == ENOMEM ? MDB_MAP_FULL : rc);
+    atomic_store(&handle->native, MDB_MAP_FULL);
+    return CREDSTORE_STORAGE_CONFLICT;
+}
+
 static int32_t commit_result(cs_lmdb *handle, int rc)
 {
     if (rc == MDB_SUCCESS)
         return CREDSTORE_STORAGE_OK;
+    if (rc == MDB_MAP_FULL)
+        return outgrown(handle);
     if (!meta_write_failed(handle->env))
         return result(handle, full_or(handle->env, rc));
     atomic_store(&handle->native, rc);
@@ -359,10 +393,19 @@ static int32_t hand_over(const cs_lmdb_txn *txn, credstore_sink *out, MDB_val ke
                       : credstore_sink_borrow(out, bytes_of(key), bytes_of(value));
 }
 
-static int check_key(const cs_lmdb_txn *txn, credstore_bytes key)
+static int check(const cs_lmdb_txn *txn)
 {
     if (is_forked(txn))
         return ECHILD;
+    return txn->txn == NULL ? MDB_BAD_TXN : MDB_SUCCESS;
+}
+
+static int check_key(const cs_lmdb_txn *txn, credstore_bytes key)
+{
+    const int rc = check(txn);
+
+    if (rc != MDB_SUCCESS)
+        return rc;
     return key.len == 0 || key.len > CS_LMDB_KEY_MAX ? MDB_BAD_VALSIZE : MDB_SUCCESS;
 }
 
@@ -421,8 +464,8 @@ static bool in_range(MDB_val key, credstore_bytes from, credstore_bytes to)
     return cs_bytes_compare(k, from) >= 0 && (to.len == 0 || cs_bytes_compare(k, to) < 0);
 }
 
-static int32_t scan_with(cs_lmdb_txn *txn, credstore_bytes from, credstore_bytes to,
-                         uint32_t reverse, uint32_t limit, credstore_sink *out)
+static int32_t scan_with(cs_lmdb *handle, cs_lmdb_txn *txn, credstore_bytes from,
+                         credstore_bytes to, uint32_t reverse, uint32_t limit, credstore_sink *out)
 {
     MDB_val key = {0, NULL};
     MDB_val value = {0, NULL};
@@ -438,24 +481,35 @@ static int32_t scan_with(cs_lmdb_txn *txn, credstore_bytes from, credstore_bytes
             return answer == CREDSTORE_STORAGE_STOP ? CREDSTORE_STORAGE_OK : answer;
         rc = mdb_cursor_get(txn->cursor, &key, &value, reverse != 0 ? MDB_PREV : MDB_NEXT);
     }
-    return result(txn->owner, rc == MDB_NOTFOUND ? MDB_SUCCESS : rc);
+    return result(handle, rc == MDB_NOTFOUND ? MDB_SUCCESS : rc);
 }
 
 static int32_t lmdb_scan(void *ctx, void *txn, credstore_bytes from, credstore_bytes to,
                          uint32_t reverse, uint32_t limit, credstore_sink *out)
 {
     cs_lmdb_txn *t = txn;
-    int rc = is_forked(t) ? ECHILD : scan_cursor(t);
+    int rc = check(t);
     int32_t answer;
 
+    if (rc == MDB_SUCCESS)
+        rc = scan_cursor(t);
     if (rc != MDB_SUCCESS)
         return result(ctx, rc);
-    answer = scan_with(t, from, to, reverse, limit, out);
+    answer = scan_with(ctx, t, from, to, reverse, limit, out);
     if (t->write) {
         mdb_cursor_close(t->cursor);
         t->cursor = NULL;
     }
     return answer;
+}
+
+static int32_t change_result(cs_lmdb *handle, cs_lmdb_txn *txn, int rc)
+{
+    if (rc != MDB_MAP_FULL)
+        return result(handle, rc);
+    mdb_txn_abort(txn->txn);
+    txn->txn = NULL;
+    return outgrown(handle);
 }
 
 static int32_t lmdb_put(void *ctx, void *txn, credstore_bytes key, credstore_bytes value)
@@ -467,7 +521,7 @@ static int32_t lmdb_put(void *ctx, void *txn, credstore_bytes key, credstore_byt
 
     if (rc == MDB_SUCCESS)
         rc = t->write ? mdb_put(t->txn, t->owner->env->dbi, &k, &v, 0) : EACCES;
-    return result(ctx, rc);
+    return change_result(ctx, t, rc);
 }
 
 static int32_t lmdb_del(void *ctx, void *txn, credstore_bytes key)
@@ -478,7 +532,7 @@ static int32_t lmdb_del(void *ctx, void *txn, credstore_bytes key)
 
     if (rc == MDB_SUCCESS)
         rc = t->write ? mdb_del(t->txn, t->owner->env->dbi, &k, NULL) : EACCES;
-    return result(ctx, rc);
+    return change_result(ctx, t, rc);
 }
 
 static void lmdb_abort(void *ctx, void *txn)
@@ -507,7 +561,7 @@ static int32_t lmdb_commit(void *ctx, void *txn)
         end_read(t);
         return CREDSTORE_STORAGE_OK;
     }
-    answer = commit_result(ctx, mdb_txn_commit(t->txn));
+    answer = commit_result(ctx, t->txn == NULL ? MDB_BAD_TXN : mdb_txn_commit(t->txn));
     end_write(t);
     return answer;
 }
@@ -519,13 +573,175 @@ static int32_t lmdb_native(void *ctx)
     return atomic_load(&handle->native);
 }
 
+/* The kept transactions that nobody uses just now hold places that another process may lack. */
+static void give_back_places(cs_lmdb_env *env)
+{
+    for (size_t i = 0; i < CS_LMDB_SLOTS; i++) {
+        cs_lmdb_txn *txn = &env->slots[i];
+        unsigned int unclaimed = 0;
+
+        if (!atomic_compare_exchange_strong(&txn->claimed, &unclaimed, 1))
+            continue;
+        end_kept(txn);
+        unclaim(env, txn);
+    }
+}
+
 static int32_t lmdb_tidy(void *ctx)
 {
     cs_lmdb *handle = ctx;
 
     if (atomic_load_explicit(&handle->env->forked, memory_order_relaxed))
         return result(handle, ECHILD);
+    give_back_places(handle->env);
     return result(handle, mdb_reader_check(handle->env->mdb, NULL));
+}
+
+/* ---- copies and figures ---- */
+
+/* With the turn and the guard in hand nobody writes: the first two pages are of the snapshot. */
+static int take_image(cs_lmdb_env *env, cs_lmdb_txn **txn, cs_lmdb_image *image)
+{
+    mdb_filehandle_t fd;
+    int rc = mdb_env_get_fd(env->mdb, &fd);
+
+    if (rc == MDB_SUCCESS)
+        rc = try_read(env, txn);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    rc = cs_lmdb_image_take(fd, image);
+    if (rc == 0)
+        return 0;
+    mdb_txn_reset((*txn)->txn);
+    unclaim(env, *txn);
+    return rc;
+}
+
+static int begin_image(cs_lmdb_env *env, cs_lmdb_txn **txn, cs_lmdb_image *image)
+{
+    int rc = MDB_MAP_RESIZED;
+
+    for (int i = 0; i < REMAP_TRIES && rc == MDB_MAP_RESIZED; i++) {
+        rc = i == 0 ? 0 : remap_for_read(env);
+        if (rc == 0)
+            rc = cs_lmdb_turn_take(env, CS_LMDB_DRAIN_WAIT_MS);
+        if (rc != 0)
+            return rc;
+        rc = cs_lmdb_guard_take(env->locks.guard, CS_LMDB_DRAIN_WAIT_MS);
+        if (rc == 0) {
+            rc = take_image(env, txn, image);
+            cs_lmdb_guard_drop(env->locks.guard);
+        }
+        cs_lmdb_turn_drop(env);
+    }
+    return rc;
+}
+
+static int32_t lmdb_backup(void *ctx, const char *path, uint32_t flags, credstore_progress progress,
+                           void *progress_ctx, credstore_error *err)
+{
+    cs_lmdb *handle = ctx;
+    cs_lmdb_target *target = NULL;
+    cs_lmdb_image image = {0};
+    cs_lmdb_txn *txn = NULL;
+    int rc = 0;
+    credstore_status status;
+
+    if (atomic_load_explicit(&handle->env->forked, memory_order_relaxed))
+        return result(handle, ECHILD);
+    status = cs_lmdb_target_new(path, flags, &target, err);
+    if (status == CREDSTORE_OK)
+        rc = begin_image(handle->env, &txn, &image);
+    if (status == CREDSTORE_OK && rc == 0) {
+        txn->owner = handle;
+        status = cs_lmdb_target_pages(target, &image, progress, progress_ctx, err);
+        end_read(txn);
+    }
+    cs_free(image.metas);
+    if (status == CREDSTORE_OK && rc == 0)
+        status = cs_lmdb_target_seal(target, err);
+    if (status == CREDSTORE_OK && rc == 0)
+        status = cs_lmdb_target_place(target, err);
+    cs_lmdb_target_free(target);
+    if (rc != 0)
+        return result(handle, rc);
+    return status == CREDSTORE_OK ? CREDSTORE_STORAGE_OK : CREDSTORE_STORAGE_UNAVAILABLE;
+}
+
+/* LMDB tells of its readers in lines, of which the first is a heading. */
+static int count_line(const char *line, void *arg)
+{
+    uint64_t *lines = arg;
+
+    *lines += strncmp(line, "(no", 3) != 0;
+    return 0;
+}
+
+/* Each entry of the tree of free pages is a list: its length, then their numbers. */
+static int count_free_pages(MDB_txn *txn, uint64_t *count)
+{
+    enum { FREE_DBI = 0 };
+    MDB_cursor *cursor = NULL;
+    MDB_val key, list;
+    size_t len;
+    int rc = mdb_cursor_open(txn, FREE_DBI, &cursor);
+
+    if (rc != MDB_SUCCESS)
+        return rc;
+    while ((rc = mdb_cursor_get(cursor, &key, &list, MDB_NEXT)) == MDB_SUCCESS) {
+        if (list.mv_size < sizeof len)
+            continue;
+        memcpy(&len, list.mv_data, sizeof len);
+        *count += len;
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+static int stat_with(const cs_lmdb_env *env, MDB_txn *txn, credstore_storage_stat *out)
+{
+    mdb_filehandle_t fd;
+    MDB_envinfo info;
+    MDB_stat main_tree;
+    struct stat st;
+    uint64_t lines = 0;
+    int rc = mdb_stat(txn, env->dbi, &main_tree);
+
+    if (rc == MDB_SUCCESS)
+        rc = mdb_env_info(env->mdb, &info);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_env_get_fd(env->mdb, &fd);
+    if (rc == MDB_SUCCESS)
+        rc = count_free_pages(txn, &out->free_pages);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_reader_list(env->mdb, count_line, &lines) < 0 ? MDB_INVALID : MDB_SUCCESS;
+    if (rc != MDB_SUCCESS)
+        return rc;
+    if (fstat(fd, &st) != 0)
+        return errno;
+    out->page_bytes = main_tree.ms_psize;
+    out->file_bytes = (uint64_t)st.st_size;
+    out->map_bytes = info.me_mapsize;
+    out->pages = info.me_last_pgno + 1;
+    out->entries = main_tree.ms_entries;
+    out->readers = lines > 0 ? lines - 1 : 0;
+    out->readers_max = info.me_maxreaders;
+    return MDB_SUCCESS;
+}
+
+static int32_t lmdb_stat(void *ctx, credstore_storage_stat *out)
+{
+    cs_lmdb *handle = ctx;
+    void *txn = NULL;
+    int rc = ECHILD;
+
+    if (!atomic_load_explicit(&handle->env->forked, memory_order_relaxed))
+        rc = begin_read(handle, &txn);
+    if (rc != MDB_SUCCESS)
+        return result(handle, rc);
+    rc = stat_with(handle->env, ((cs_lmdb_txn *)txn)->txn, out);
+    end_read(txn);
+    return result(handle, rc);
 }
 
 static void lmdb_close(void *ctx)
@@ -552,6 +768,8 @@ const credstore_storage cs_storage_lmdb = {
     .native = lmdb_native,
     .close = lmdb_close,
     .tidy = lmdb_tidy,
+    .backup = lmdb_backup,
+    .stat = lmdb_stat,
 };
 
 credstore_status cs_lmdb_open(const char *path, uint32_t flags, void **ctx, credstore_error *err)
@@ -571,4 +789,11 @@ credstore_status cs_lmdb_open(const char *path, uint32_t flags, void **ctx, cred
     }
     *ctx = handle;
     return CREDSTORE_OK;
+}
+
+void *cs_lmdb_share(void *ctx, void *(*make)(void), void (*drop)(void *shared))
+{
+    cs_lmdb *handle = ctx;
+
+    return cs_lmdb_env_share(handle->env, make, drop);
 }

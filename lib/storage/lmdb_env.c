@@ -24,6 +24,7 @@
 
 static const size_t map_ceiling = sizeof(size_t) > 4 ? (size_t)1 << 36 : (size_t)1 << 30;
 static const size_t map_floor = CS_LMDB_MAP_FLOOR;
+static const size_t map_step = 1 << 16; /* a multiple of every page size */
 
 /* The one state of the process: what it has open, so that a folder is opened once. */
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -31,26 +32,6 @@ static pthread_once_t registry_once = PTHREAD_ONCE_INIT;
 static cs_lmdb_env *registry;
 /* What it inherited by fork: a writer may have been in the midst of it, so it cannot be freed. */
 static cs_lmdb_env *inherited;
-
-/* The same by LMDB's own account, which also holds where the fields lie elsewhere. */
-static int check_mapped(MDB_env *mdb)
-{
-    MDB_envinfo info;
-    MDB_stat stat;
-    mdb_filehandle_t fd;
-    struct stat st;
-    int rc = mdb_env_info(mdb, &info);
-
-    if (rc == MDB_SUCCESS)
-        rc = mdb_env_stat(mdb, &stat);
-    if (rc == MDB_SUCCESS)
-        rc = mdb_env_get_fd(mdb, &fd);
-    if (rc != MDB_SUCCESS)
-        return rc;
-    if (fstat(fd, &st) != 0)
-        return errno;
-    return info.me_last_pgno >= (uint64_t)st.st_size / stat.ms_psize ? MDB_INVALID : 0;
-}
 
 /* ---- the map ---- */
 
@@ -70,6 +51,8 @@ static size_t choose_map_size(size_t needed)
 {
     size_t size = map_ceiling;
 
+    while (size / 2 < needed && size <= SIZE_MAX / 2)
+        size *= 2;
     while (size > map_floor && size / 2 >= needed && !can_reserve(size * 2))
         size /= 2;
     return size < needed ? needed : size;
@@ -85,22 +68,10 @@ static bool is_quiet(cs_lmdb_env *env)
     return true;
 }
 
-static int remap_quiet(cs_lmdb_env *env)
+static int set_map_size(cs_lmdb_env *env, size_t size)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
-    size_t needed;
-    size_t size;
-    int rc = mdb_env_info(env->mdb, &info);
+    int rc;
 
-    if (rc == MDB_SUCCESS)
-        rc = mdb_env_stat(env->mdb, &stat);
-    if (rc != MDB_SUCCESS)
-        return rc;
-    needed = (info.me_last_pgno + 1) * stat.ms_psize;
-    if (needed <= info.me_mapsize)
-        return MDB_SUCCESS; /* another thread was faster */
-    size = choose_map_size(needed);
     if (!can_reserve(size)) /* LMDB would unmap first and be left with nothing */
         return ENOMEM;
     rc = mdb_env_set_mapsize(env->mdb, size);
@@ -109,9 +80,34 @@ static int remap_quiet(cs_lmdb_env *env)
     return rc;
 }
 
-int cs_lmdb_env_remap(cs_lmdb_env *env)
+static int follow_quiet(cs_lmdb_env *env, const MDB_envinfo *info)
+{
+    MDB_stat stat;
+    const int rc = mdb_env_stat(env->mdb, &stat);
+    const size_t needed = (info->me_last_pgno + 1) * stat.ms_psize;
+
+    if (rc != MDB_SUCCESS || needed <= info->me_mapsize) /* another thread was faster */
+        return rc;
+    return set_map_size(env, choose_map_size(needed));
+}
+
+/* Doubles the map, or does what of that there is address space for. */
+static int grow_quiet(cs_lmdb_env *env, const MDB_envinfo *info)
+{
+    const size_t size = info->me_mapsize;
+    size_t more = size;
+
+    while (more > map_step && (more > SIZE_MAX - size || !can_reserve(size + more)))
+        more /= 2;
+    more = more < map_step ? map_step : more - more % map_step;
+    return more > SIZE_MAX - size ? ENOMEM : set_map_size(env, size + more);
+}
+
+/* Moves the map while the process has no transaction. */
+static int move_map(cs_lmdb_env *env, int (*move)(cs_lmdb_env *env, const MDB_envinfo *info))
 {
     const int64_t end = cs_lmdb_now_ms() + CS_LMDB_DRAIN_WAIT_MS;
+    MDB_envinfo info;
     int rc = 0;
 
     atomic_store(&env->draining, true);
@@ -121,9 +117,21 @@ int cs_lmdb_env_remap(cs_lmdb_env *env)
             rc = ETIMEDOUT;
     }
     if (rc == 0)
-        rc = remap_quiet(env);
+        rc = mdb_env_info(env->mdb, &info);
+    if (rc == 0)
+        rc = move(env, &info);
     atomic_store(&env->draining, false);
     return rc;
+}
+
+int cs_lmdb_env_remap(cs_lmdb_env *env)
+{
+    return move_map(env, follow_quiet);
+}
+
+int cs_lmdb_env_grow(cs_lmdb_env *env)
+{
+    return move_map(env, grow_quiet);
 }
 
 /* ---- opening ---- */
@@ -229,7 +237,47 @@ static int first_read(cs_lmdb_env *env)
         return rc;
     rc = mdb_dbi_open(txn, NULL, 0, &env->dbi);
     mdb_txn_abort(txn);
-    return rc != MDB_SUCCESS ? rc : cs_lmdb_hold_pid(env->locks.lock);
+    return rc;
+}
+
+/* Lines of LMDB's list of readers begin with the process. */
+static int count_own(const char *line, void *arg)
+{
+    uint32_t *own = arg;
+
+    *own += strtol(line, NULL, 10) == (long)getpid() ? 1 : 0;
+    return 0;
+}
+
+/* *own: places in the reader table that seem to be this process's, though it has no reader yet. */
+static int start_mdb(const cs_lmdb_opening *o, cs_lmdb_env *env, uint32_t *own)
+{
+    int rc = open_mdb(o, &env->mdb);
+
+    *own = 0;
+    if (rc == 0)
+        rc = note_descriptors(env);
+    if (rc == 0)
+        rc = mdb_reader_check(env->mdb, NULL);
+    if (rc == 0)
+        rc = first_read(env);
+    if (rc == 0 && mdb_reader_list(env->mdb, count_own, own) < 0)
+        rc = MDB_INVALID;
+    return rc;
+}
+
+/* A dead process may have had this one's id: the first of a container always has. LMDB takes the
+   places that it left for living ones, and clears them only where it closes. */
+static int start_cleared(const cs_lmdb_opening *o, cs_lmdb_env *env)
+{
+    uint32_t own = 0;
+    const int rc = start_mdb(o, env, &own);
+
+    if (rc != 0 || own == 0)
+        return rc;
+    mdb_env_close(env->mdb);
+    env->mdb = NULL;
+    return start_mdb(o, env, &own);
 }
 
 /* With the guard in hand and everything checked that can be checked before. */
@@ -238,25 +286,21 @@ static credstore_status open_inside_guard(const cs_lmdb_opening *o, cs_lmdb_env 
     int rc;
     credstore_status status = cs_lmdb_check_data(o);
 
+    if (alone && (o->flags & CREDSTORE_OPEN_READ_ONLY) == 0)
+        cs_lmdb_clear_erasing(o->folder);
     if (status == CREDSTORE_OK)
         status = open_lock_file(o, &env->locks, alone);
     if (status != CREDSTORE_OK)
         return status;
-    rc = open_mdb(o, &env->mdb);
-    if (rc == 0)
-        rc = check_mapped(env->mdb);
-    if (rc == 0)
-        rc = note_descriptors(env);
+    rc = start_cleared(o, env);
     if (rc == 0 && alone)
         rc = cs_lmdb_hold_env(env->locks.lock);
     if (rc == 0)
-        rc = first_read(env);
+        rc = cs_lmdb_hold_pid(env->locks.lock);
     if (rc == EAGAIN)
         return cs_fail_native(o->err, CREDSTORE_E_UNSUPPORTED, rc,
                               "a process with the same id has the store open: "
                               "two PID namespaces cannot share it");
-    if (rc == 0)
-        rc = mdb_reader_check(env->mdb, NULL);
     if (rc == 0 && alone)
         rc = cs_lmdb_presence_share(env->locks.presence);
     return rc != 0 ? cs_lmdb_fail(o->err, rc, "cannot open the LMDB environment") : CREDSTORE_OK;
@@ -289,6 +333,8 @@ static credstore_status open_locks(const cs_lmdb_opening *o, cs_lmdb_env *env)
 
 static void free_env(cs_lmdb_env *env)
 {
+    if (env->shared != NULL)
+        env->drop(env->shared);
     for (size_t i = 0; i < CS_LMDB_SLOTS && env->mdb != NULL; i++) {
         if (env->slots[i].cursor != NULL)
             mdb_cursor_close(env->slots[i].cursor);
@@ -488,4 +534,15 @@ void cs_lmdb_env_close(cs_lmdb_env *env)
     }
     pthread_mutex_unlock(&registry_mutex);
     pthread_setcancelstate(state, NULL);
+}
+
+void *cs_lmdb_env_share(cs_lmdb_env *env, void *(*make)(void), void (*drop)(void *shared))
+{
+    pthread_mutex_lock(&registry_mutex);
+    if (env->shared == NULL) {
+        env->shared = make();
+        env->drop = drop;
+    }
+    pthread_mutex_unlock(&registry_mutex);
+    return env->shared;
 }

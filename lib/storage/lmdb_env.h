@@ -67,6 +67,8 @@ typedef struct cs_lmdb_env {
     pthread_mutex_t turn_mutex; /* the writer's turn among threads, before the guard */
     pthread_cond_t turn_free;
     bool turn_taken;
+    void *shared; /* the core's, see cs_lmdb_share() */
+    void (*drop)(void *shared);
     cs_lmdb_txn writer;
     cs_lmdb_txn slots[CS_LMDB_SLOTS];
 } cs_lmdb_env;
@@ -77,9 +79,13 @@ typedef struct cs_lmdb_env {
 credstore_status cs_lmdb_env_open(const char *path, uint32_t flags, cs_lmdb_env **out,
                                   credstore_error *err);
 void cs_lmdb_env_close(cs_lmdb_env *env);
+void *cs_lmdb_env_share(cs_lmdb_env *env, void *(*make)(void), void (*drop)(void *shared));
 /* Maps the data file anew after MDB_MAP_RESIZED, once the process's transactions have ended. The
-   caller holds the writer's turn and no transaction. Answers an LMDB code. */
+   caller holds the writer's turn and no transaction. Answers an LMDB code; ETIMEDOUT: a transaction
+   did not end. */
 int cs_lmdb_env_remap(cs_lmdb_env *env);
+/* The same after MDB_MAP_FULL, to a larger map. ENOMEM: there is no address space for one. */
+int cs_lmdb_env_grow(cs_lmdb_env *env);
 /* True for the f_type of a file system whose pages or locks other machines may not see. */
 bool cs_lmdb_network_fs(unsigned long type);
 

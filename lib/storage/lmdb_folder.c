@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The folder of a store: its file system, owner and modes, how it is made so that a crash leaves
- * all or nothing, and whether its data file is whole.
+ * The folder of a store: its file system, owner and modes, and how it is made so that a crash
+ * leaves all or nothing.
  */
 #define _GNU_SOURCE /* O_DIRECTORY, O_DSYNC, mkdtemp, fstatfs */
 
@@ -109,7 +109,7 @@ credstore_status cs_lmdb_check_file_system(int fd, credstore_error *err)
     return CREDSTORE_OK;
 }
 
-static mode_t folder_mode(uint32_t flags)
+mode_t cs_lmdb_folder_mode(uint32_t flags)
 {
     return (flags & CREDSTORE_OPEN_GROUP) != 0 ? 0770 : 0700;
 }
@@ -160,7 +160,7 @@ credstore_status cs_lmdb_check_files(const cs_lmdb_opening *o)
 
 /* ---- making a store ---- */
 
-static int sync_fd(int fd)
+int cs_lmdb_sync(int fd)
 {
     return fsync(fd) == 0 ? 0 : errno;
 }
@@ -180,7 +180,7 @@ static int make_data(const char *folder, mode_t mode)
     if (rc == MDB_SUCCESS)
         rc = mdb_env_get_fd(mdb, &fd);
     if (rc == MDB_SUCCESS)
-        rc = sync_fd(fd);
+        rc = cs_lmdb_sync(fd);
     mdb_env_close(mdb);
     return rc;
 }
@@ -195,7 +195,7 @@ static int fill_folder(const char *folder, uint32_t flags)
 
     if (dir < 0)
         return errno;
-    rc = fchmod(dir, folder_mode(flags)) == 0 ? 0 : errno;
+    rc = fchmod(dir, cs_lmdb_folder_mode(flags)) == 0 ? 0 : errno;
     for (size_t i = 0; i < sizeof files / sizeof files[0] && rc == 0; i++) {
         int fd = -1;
 
@@ -208,7 +208,7 @@ static int fill_folder(const char *folder, uint32_t flags)
     if (rc == 0) /* the first who opens the store makes another, in the right mode */
         rc = unlinkat(dir, CS_LMDB_LOCK, 0) == 0 ? 0 : errno;
     if (rc == 0)
-        rc = sync_fd(dir);
+        rc = cs_lmdb_sync(dir);
     close(dir);
     return rc;
 }
@@ -226,7 +226,7 @@ static void remove_temporary(const char *folder)
 }
 
 /* path without its last `cut` bytes, and tail. */
-static char *join(const char *path, size_t len, const char *tail)
+char *cs_lmdb_join(const char *path, size_t len, const char *tail)
 {
     const size_t tail_len = strlen(tail);
     size_t size;
@@ -242,7 +242,7 @@ static char *join(const char *path, size_t len, const char *tail)
     return out;
 }
 
-static size_t len_without_slashes(const char *path)
+size_t cs_lmdb_path_len(const char *path)
 {
     size_t len = strlen(path);
 
@@ -251,13 +251,13 @@ static size_t len_without_slashes(const char *path)
     return len;
 }
 
-static int open_parent(const char *path, size_t len, int *fd)
+int cs_lmdb_open_parent(const char *path, size_t len, int *fd)
 {
     char *parent;
 
     while (len > 0 && path[len - 1] != '/')
         len--;
-    parent = len == 0 ? join(".", 1, "") : join(path, len, "");
+    parent = len == 0 ? cs_lmdb_join(".", 1, "") : cs_lmdb_join(path, len, "");
     if (parent == NULL)
         return ENOMEM;
     *fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -276,12 +276,13 @@ static int move_into_place(const char *temporary, const char *target)
 /* Nothing is at the path: make the folder beside it and give it its name when it is whole. */
 credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o)
 {
-    const size_t len = len_without_slashes(o->path);
-    char *target = join(o->path, len, "");
-    char *temporary = join(o->path, len, TEMPORARY_INSIDE TEMPORARY_SUFFIX);
+    const size_t len = cs_lmdb_path_len(o->path);
+    char *target = cs_lmdb_join(o->path, len, "");
+    char *temporary = cs_lmdb_join(o->path, len, TEMPORARY_INSIDE TEMPORARY_SUFFIX);
     credstore_status status = CREDSTORE_OK;
     int parent = -1;
-    int rc = target == NULL || temporary == NULL ? ENOMEM : open_parent(o->path, len, &parent);
+    int rc =
+        target == NULL || temporary == NULL ? ENOMEM : cs_lmdb_open_parent(o->path, len, &parent);
 
     if (rc == 0)
         status = cs_lmdb_check_file_system(parent, o->err);
@@ -298,7 +299,7 @@ credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o)
         remove_temporary(temporary);
     rc = rc == EEXIST ? 0 : rc;
     if (rc == 0)
-        rc = sync_fd(parent);
+        rc = cs_lmdb_sync(parent);
 
 cleanup:
     if (parent >= 0)
@@ -339,14 +340,15 @@ static int adopt_folder(const cs_lmdb_opening *o)
 
     if (fstat(o->folder, &st) != 0)
         return errno;
-    if ((st.st_mode & 0777) == folder_mode(o->flags))
+    if ((st.st_mode & 0777) == cs_lmdb_folder_mode(o->flags))
         return 0;
-    return fchmod(o->folder, (st.st_mode & S_ISGID) | folder_mode(o->flags)) == 0 ? 0 : errno;
+    return fchmod(o->folder, (st.st_mode & S_ISGID) | cs_lmdb_folder_mode(o->flags)) == 0 ? 0
+                                                                                          : errno;
 }
 
 static int fill_inside(const cs_lmdb_opening *o)
 {
-    char *temporary = join(o->path, strlen(o->path), "/" TEMPORARY_INSIDE TEMPORARY_SUFFIX);
+    char *temporary = cs_lmdb_join(o->path, strlen(o->path), "/" TEMPORARY_INSIDE TEMPORARY_SUFFIX);
     char *made = NULL;
     int rc = 0;
 
@@ -357,14 +359,14 @@ static int fill_inside(const cs_lmdb_opening *o)
         cs_free(temporary);
         return rc;
     }
-    made = join(temporary, strlen(temporary), "/" CS_LMDB_DATA);
+    made = cs_lmdb_join(temporary, strlen(temporary), "/" CS_LMDB_DATA);
     rc = made == NULL ? ENOMEM : fill_folder(temporary, o->flags);
     if (rc == 0 && renameat(AT_FDCWD, made, o->folder, CS_LMDB_DATA) != 0)
         rc = errno;
     remove_temporary(temporary);
     cs_free(made);
     cs_free(temporary);
-    return rc != 0 ? rc : sync_fd(o->folder);
+    return rc != 0 ? rc : cs_lmdb_sync(o->folder);
 }
 
 /* A folder without a data file (often a mount point, which nothing can be renamed onto): the data
@@ -392,102 +394,4 @@ credstore_status cs_lmdb_create_inside(const cs_lmdb_opening *o)
     if (rc == 0)
         rc = fill_inside(o);
     return rc != 0 ? cs_lmdb_fail(o->err, rc, "cannot make the store") : CREDSTORE_OK;
-}
-
-/* ---- the data file, before LMDB maps it ---- */
-
-/* LMDB's meta page, as much as says how large the file must be: file offsets of the fields behind
-   the 16 bytes of page header, in the machine's own byte order. */
-enum {
-    META_MAGIC = 16,
-    META_VERSION = 20,
-    META_PAGE_SIZE = 40,
-    META_LAST_PAGE = 136,
-    META_TXN = 144,
-    META_SIZE = 152,
-    PAGE_SIZE_MIN = 512,
-    PAGE_SIZE_MAX = 65536
-};
-static const uint32_t meta_magic = 0xbeefc0de;
-static const uint32_t meta_version = 1;
-
-typedef struct meta_view {
-    uint32_t page_size;
-    uint64_t last_page, txn;
-} meta_view;
-
-static uint32_t load_u32(const uint8_t *at)
-{
-    uint32_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint64_t load_u64(const uint8_t *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static int read_meta(int fd, off_t offset, meta_view *out)
-{
-    uint8_t raw[META_SIZE];
-    ssize_t n;
-
-    do
-        n = pread(fd, raw, sizeof raw, offset);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return errno;
-    if (n != (ssize_t)sizeof raw || load_u32(raw + META_MAGIC) != meta_magic)
-        return MDB_INVALID;
-    if (load_u32(raw + META_VERSION) != meta_version)
-        return MDB_VERSION_MISMATCH;
-    out->page_size = load_u32(raw + META_PAGE_SIZE);
-    out->last_page = load_u64(raw + META_LAST_PAGE);
-    out->txn = load_u64(raw + META_TXN);
-    if (out->page_size < PAGE_SIZE_MIN || out->page_size > PAGE_SIZE_MAX ||
-        (out->page_size & (out->page_size - 1)) != 0)
-        return MDB_INVALID;
-    return 0;
-}
-
-/* Mapped pages behind the end of the file kill the process that reads them. */
-static int check_data_fd(int fd)
-{
-    meta_view meta[2];
-    const meta_view *newest;
-    struct stat st;
-    uint64_t pages;
-    int rc = read_meta(fd, 0, &meta[0]);
-
-    if (rc == 0)
-        rc = read_meta(fd, meta[0].page_size, &meta[1]);
-    if (rc != 0)
-        return rc;
-    if (fstat(fd, &st) != 0)
-        return errno;
-    newest = meta[1].txn > meta[0].txn ? &meta[1] : &meta[0];
-    pages = (uint64_t)st.st_size / meta[0].page_size;
-    if (meta[1].page_size != meta[0].page_size || pages < 2 || newest->last_page >= pages)
-        return MDB_INVALID;
-    return 0;
-}
-
-credstore_status cs_lmdb_check_data(const cs_lmdb_opening *o)
-{
-    const int fd = openat(o->folder, CS_LMDB_DATA, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    int rc = fd < 0 ? errno : 0;
-
-    if (rc == 0 && sizeof(size_t) == sizeof(uint64_t)) /* else the fields lie elsewhere */
-        rc = check_data_fd(fd);
-    if (fd >= 0)
-        close(fd);
-    if (rc == MDB_INVALID)
-        return cs_fail_native(o->err, CREDSTORE_E_INTEGRITY, rc,
-                              "the data file is damaged or cut short");
-    return rc != 0 ? cs_lmdb_fail(o->err, rc, "cannot read the data file") : CREDSTORE_OK;
 }

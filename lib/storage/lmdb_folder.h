@@ -25,14 +25,29 @@ credstore_status cs_lmdb_check_file_system(int fd, credstore_error *err);
 credstore_status cs_lmdb_check_access(const struct stat *st, uint32_t flags, credstore_error *err);
 credstore_status cs_lmdb_check_files(const cs_lmdb_opening *o);
 mode_t cs_lmdb_file_mode(uint32_t flags);
+mode_t cs_lmdb_folder_mode(uint32_t flags);
+
+/* Paths. join: the first len bytes of path, and tail; NULL when memory is out. path_len: without
+   the slashes at its end. open_parent: the folder that holds the path of that length; errno. */
+char *cs_lmdb_join(const char *path, size_t len, const char *tail);
+size_t cs_lmdb_path_len(const char *path);
+int cs_lmdb_open_parent(const char *path, size_t len, int *fd);
+int cs_lmdb_sync(int fd); /* fsync; errno */
 
 /* Makes a store where nothing is, or in a folder that is empty. OK if another process was faster.
  */
 credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o);
 credstore_status cs_lmdb_create_inside(const cs_lmdb_opening *o);
 
-/* Reads both meta pages by hand: LMDB would map, and fault on, a file that is cut. E_INTEGRITY,
- * E_FORMAT. */
+/* ---- lmdb_data.c ---- */
+
+/* Refuses a file that is cut: LMDB would map it, and fault. E_INTEGRITY, E_FORMAT. */
 credstore_status cs_lmdb_check_data(const cs_lmdb_opening *o);
+
+/* ---- lmdb_copy.c ---- */
+
+/* Clears away what an interrupted cs_lmdb_compact() left. The caller has the guard, and the store
+   to himself. */
+void cs_lmdb_clear_erasing(int folder);
 
 #endif

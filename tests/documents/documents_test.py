@@ -182,10 +182,17 @@ def members_of(text):
             for name, null, required in found}
 
 
+def command_of(text, request):
+    """The curl command that sends this request, to its closing quote."""
+    start = text.find("curl ")
+    return text[start:after(text, "'", text.find(request, start) + len(request))]
+
+
 def parse_checkbook_or_stripe(text):
     request = decode(text, after(text, "--data '"))
     answer = decode(text, after(text, "'", text.find(request) + len(request)))
-    return {"requests": [request], "answer": answer, "members": members_of(text)}
+    return {"command": command_of(text, request), "requests": [request], "answer": answer,
+            "members": members_of(text)}
 
 
 def parse_service_credential(text):
@@ -193,14 +200,16 @@ def parse_service_credential(text):
     answer = decode(text, after(text, "'\n", at))
     again = decode(text, after(text, "Returns Examples"))
     expect(answer == again, "the document's two examples differ")
-    return {"requests": [decode(text, at)], "answer": answer, "members": members_of(text)}
+    request = decode(text, at)
+    return {"command": command_of(text, request), "requests": [request], "answer": answer,
+            "members": members_of(text)}
 
 
 def parse_api_key(text):
     at = after(text, "Request Body")
     least = decode(text, at)
     whole = decode(text, text.find(least) + len(least))
-    return {"requests": [least, whole],
+    return {"endpoint": text.splitlines()[0], "requests": [least, whole],
             "answer": decode(text, after(text, "API key updated successfully")),
             "members": {"success": "required"},
             "not_found": decode(text, after(text, "ApiKey not found"))}

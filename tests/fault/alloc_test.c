@@ -29,6 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "load.h"
 #include "mem.h"
 #include "txn.h"
 
@@ -582,6 +583,23 @@ static credstore_status let_time_pass(trial *x)
     return CREDSTORE_OK;
 }
 
+/* A key whose time is over, by a clock that is believed. */
+static credstore_status let_a_key_end(trial *x)
+{
+    const credstore_time end = CREDSTORE_TIME(atomic_load(&x->t.now) + 4 * INT64_C(43200000));
+
+    new_record(x);
+    memcpy(x->patch.u.bytes + offsetof(credstore_api_key_patch, expires_at), &end, sizeof end);
+    assert_int_equal(run_create(x), CREDSTORE_OK);
+    credstore_free(x->view);
+    x->view = NULL;
+    for (int half_day = 0; half_day < 4; half_day++) {
+        assert_int_equal(credstore_maintain(x->t.store, 0, NULL, &x->err), CREDSTORE_OK);
+        atomic_fetch_add(&x->t.now, INT64_C(43200000));
+    }
+    return CREDSTORE_OK;
+}
+
 static credstore_status maintain(trial *x)
 {
     return credstore_maintain(x->t.store, 0, NULL, &x->err);
@@ -600,6 +618,78 @@ static credstore_status new_checkpoint(trial *x)
 static credstore_status audit_prune(trial *x)
 {
     return credstore_audit_prune(x->t.store, &x->call, &x->checkpoint, NULL, &x->err);
+}
+
+/* A finding makes it look twice; there is none to hand out. */
+static credstore_status check_store(trial *x)
+{
+    credstore_check_result result = {.struct_size = sizeof result};
+    const credstore_status status = credstore_check(x->t.store, &x->call, NULL, &result, &x->err);
+
+    return status == CREDSTORE_OK && (result.findings != 0 || result.secrets == 0)
+               ? CREDSTORE_E_INTERNAL
+               : status;
+}
+
+/* Of no record: repair looks at the marks last, so that nothing can fail behind the mending. */
+static credstore_status put_stray_mark(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const cs_locator at = {.kind = CREDSTORE_KIND_API_KEY, .id = cs_bytes_of("stray")};
+
+    (void)arg;
+    return cs_put_usage(txn, &at, TEST_NOW, err);
+}
+
+static credstore_status stray_mark(trial *x)
+{
+    const cs_work work = {.run = put_stray_mark};
+
+    return cs_txn_write(x->t.store, &work, &x->err);
+}
+
+static credstore_status repair_indexes(trial *x)
+{
+    credstore_repair_result result = {.struct_size = sizeof result};
+    const credstore_status status =
+        credstore_repair_indexes(x->t.store, &x->call, &result, &x->err);
+
+    return status == CREDSTORE_OK && result.removed != 1 ? CREDSTORE_E_INTERNAL : status;
+}
+
+static credstore_status keys_list(trial *x)
+{
+    const credstore_data_key_page *page = NULL;
+    const credstore_status status =
+        credstore_keys_list(x->t.store, &x->call, CREDSTORE_KEYS_COUNT, &page, &x->err);
+
+    x->view = page;
+    return status;
+}
+
+static credstore_status keys_promote(trial *x)
+{
+    return credstore_keys_promote(x->t.store, &x->call, 0, &x->err);
+}
+
+static credstore_status keys_reseal(trial *x)
+{
+    return credstore_keys_reseal(x->t.store, &x->call, 0, 0, NULL, NULL, NULL, &x->err);
+}
+
+/* In a fresh store: so many rotations would take their time in one that grows. */
+static credstore_status keys_retire(trial *x)
+{
+    const test_engine engine = x->t.engine;
+
+    test_close(&x->t);
+    test_open(&x->t, engine);
+    if (engine == TEST_MEMORY)
+        test_folder(x->t.folder);
+    new_record(x);
+    assert_int_equal(run_create(x), CREDSTORE_OK);
+    credstore_free(x->view);
+    x->view = NULL;
+    return keys_promote(x);
 }
 
 static credstore_status leak_find(trial *x)
@@ -860,6 +950,112 @@ static credstore_status old_key_path(trial *x)
     return drop_key(x);
 }
 
+/* ---- copies, anchors, figures ---- */
+
+static size_t count_entries(const char *path, const char *with);
+
+static credstore_status anchor_take(trial *x)
+{
+    return credstore_anchor_take(x->t.store, &x->call, &x->checkpoint, &x->err);
+}
+
+static credstore_status an_anchor(trial *x)
+{
+    snprintf(x->path, sizeof x->path, "%s/anchor", x->t.folder);
+    return anchor_take(x);
+}
+
+static credstore_status anchor_write(trial *x)
+{
+    return credstore_anchor_write(x->path, &x->checkpoint, 0, &x->err);
+}
+
+static credstore_status an_anchor_file(trial *x)
+{
+    an_anchor(x);
+    return anchor_write(x);
+}
+
+static credstore_status anchor_read(trial *x)
+{
+    return credstore_anchor_read(x->path, &x->checkpoint, &x->err);
+}
+
+static credstore_status a_new_place(trial *x)
+{
+    snprintf(x->path, sizeof x->path, "%s/copy%u", x->t.folder, x->n++);
+    return CREDSTORE_OK;
+}
+
+static credstore_status backup(trial *x)
+{
+    return credstore_backup(x->t.store, &x->call, x->path, 0, NULL, NULL, &x->err);
+}
+
+static credstore_status compact_backup(trial *x)
+{
+    return credstore_backup(x->t.store, &x->call, x->path, CREDSTORE_BACKUP_COMPACT, NULL, NULL,
+                            &x->err);
+}
+
+static credstore_status no_part_is_left(trial *x)
+{
+    assert_int_equal(count_entries(x->t.folder, ".part"), 0);
+    assert_int_equal(count_entries(x->t.folder, ".new"), 0);
+    return CREDSTORE_OK;
+}
+
+/* key_path: where it lies. */
+static credstore_status a_backup(trial *x)
+{
+    snprintf(x->key_path, sizeof x->key_path, "%s/backup", x->t.folder);
+    if (access(x->key_path, F_OK) == 0)
+        return a_new_place(x);
+    memcpy(x->path, x->key_path, sizeof x->path);
+    assert_int_equal(backup(x), CREDSTORE_OK);
+    return a_new_place(x);
+}
+
+static credstore_options with_key(const trial *x)
+{
+    const credstore_options options = {.struct_size = sizeof options,
+                                       .key = x->key,
+                                       .now_ms = x->t.options.now_ms,
+                                       .now_ctx = x->t.options.now_ctx};
+
+    return options;
+}
+
+static credstore_status restore_backup(trial *x)
+{
+    const credstore_options options = with_key(x);
+
+    return credstore_restore(x->key_path, x->path, &options, &x->checkpoint, &x->err);
+}
+
+static credstore_status erase(trial *x)
+{
+    const credstore_options options = with_key(x);
+
+    return credstore_erase(x->key_path, &options, &x->err);
+}
+
+static credstore_status nothing_half_erased(trial *x)
+{
+    assert_int_equal(count_entries(x->key_path, ".erasing"), 0);
+    return CREDSTORE_OK;
+}
+
+static credstore_status statistics(trial *x)
+{
+    const credstore_stats *stats = NULL;
+    const credstore_status status =
+        credstore_statistics(x->t.store, &x->call, CREDSTORE_STATISTICS_KINDS, &stats, &x->err);
+
+    x->view = stats;
+    return status;
+}
+
 static credstore_status new_key(trial *x)
 {
     drop_key(x);
@@ -1072,6 +1268,11 @@ static credstore_status run_words(trial *x)
 #function, "", before, run, NULL, CREDSTORE_KIND_CHECKBOOK, CREDSTORE_VERB_GET, 0, NULL    \
     }
 
+#define COPY(function, what, before, run, after)                                                   \
+    {                                                                                              \
+#function, what, before, run, after, CREDSTORE_KIND_CHECKBOOK, CREDSTORE_VERB_GET, 0, NULL \
+    }
+
 static const row rows[] = {
     PLAIN(credstore_open, close_store, run_open),
     {"credstore_open", "a new store", new_path, run_open_new, NULL, CREDSTORE_KIND_CHECKBOOK, 0, 0,
@@ -1115,7 +1316,22 @@ static const row rows[] = {
     PLAIN(credstore_audit_read, NULL, audit_read),
     PLAIN(credstore_audit_verify, NULL, audit_verify),
     {"credstore_maintain", "", let_time_pass, maintain, NULL, CREDSTORE_KIND_API_KEY, 0, 0, NULL},
+    {"credstore_maintain", "a key ends", let_a_key_end, maintain, NULL, CREDSTORE_KIND_API_KEY, 0,
+     0, NULL},
     PLAIN(credstore_audit_prune, new_checkpoint, audit_prune),
+    PLAIN(credstore_anchor_take, NULL, anchor_take),
+    COPY(credstore_anchor_write, "", an_anchor, anchor_write, no_part_is_left),
+    PLAIN(credstore_anchor_read, an_anchor_file, anchor_read),
+    COPY(credstore_backup, "", a_new_place, backup, no_part_is_left),
+    COPY(credstore_backup, "compact", a_new_place, compact_backup, no_part_is_left),
+    COPY(credstore_restore, "", a_backup, restore_backup, no_part_is_left),
+    COPY(credstore_erase, "", a_backup, erase, nothing_half_erased),
+    PLAIN(credstore_statistics, NULL, statistics),
+    PLAIN(credstore_check, NULL, check_store),
+    PLAIN(credstore_repair_indexes, stray_mark, repair_indexes),
+    PLAIN(credstore_keys_list, NULL, keys_list),
+    PLAIN(credstore_keys_promote, keys_reseal, keys_promote),
+    PLAIN(credstore_keys_reseal, keys_retire, keys_reseal),
     PLAIN(credstore_leak_find, NULL, leak_find),
     PLAIN(credstore_offboard, someone_leaves, offboard),
     PLAIN(credstore_organization_label, new_label, organization_label),
@@ -1247,7 +1463,7 @@ static credstore_status armed_run(const row *r, trial *x, long at, bool all)
 /* Works in more than one transaction, and keeps what it has done. */
 static bool in_steps(const row *r)
 {
-    return r->run == maintain || r->run == offboard;
+    return r->run == maintain || r->run == offboard || r->run == keys_reseal;
 }
 
 /* Whether the allocation `at` was reached. */

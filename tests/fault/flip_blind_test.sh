@@ -26,7 +26,7 @@ verdict $? "without tags the test ends with $code: it should fail, and not crash
 
 for table in META_SEALED ROOT KEYRING_BODY KEYRING_SECRET CATALOGUE RECORD HISTORY AUDIT_LAST \
     AUDIT_EARLIER HEAD USAGE TOMBSTONE OWNER TOKEN DIGEST RECEIPT PURGE ALIAS FINGERPRINT \
-    ANCHOR MOVED; do
+    ANCHOR ROTATION MOVED; do
     sed -n "s/^$table [a-z]*=\([0-9]*\) detected=\([0-9]*\)$/\1 \2/p" "$log" | {
         read -r flips detected && [ "$detected" -lt "$flips" ]
     }

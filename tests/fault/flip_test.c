@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crypto/openssl.h"
@@ -430,6 +431,38 @@ static void prune_audit(void)
     assert_status(CREDSTORE_OK, credstore_audit_prune(t.store, &call, &up_to, NULL, &err), &err);
 }
 
+static void outlast(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct timespec pause = {0, 3000000};
+
+    (void)ctx;
+    (void)done;
+    (void)total;
+    nanosleep(&pause, NULL);
+}
+
+static credstore_status reseal(uint32_t budget_ms, credstore_progress progress, uint32_t *more)
+{
+    const credstore_actor system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "");
+    const credstore_call call = test_call(&system);
+    credstore_error err;
+
+    return credstore_keys_reseal(t.store, &call, 0, budget_ms, progress, NULL, more, &err);
+}
+
+/* New keys, and a cursor that stands at the first value. */
+static void begin_rotation(void)
+{
+    const credstore_actor system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "");
+    const credstore_call call = test_call(&system);
+    credstore_error err;
+    uint32_t more = 0;
+
+    assert_status(CREDSTORE_OK, credstore_keys_promote(t.store, &call, 0, &err), &err);
+    assert_int_equal(reseal(1, outlast, &more), CREDSTORE_OK);
+    assert_int_equal(more, 1);
+}
+
 static void place_target(goal *target)
 {
     const credstore_call call = test_call(&target->actor);
@@ -778,9 +811,42 @@ static bool detect_purge(const pair *p, size_t byte)
     return is_refusal(status) || complain("maintenance passes", p, byte);
 }
 
+/* Maintenance when the end has come, and the clock is believed. */
+static bool detect_end(const pair *p, size_t byte)
+{
+    const int64_t now = atomic_load(&t.now), end = (int64_t)cs_get_u64(p->key + 1);
+    credstore_error err;
+    credstore_status status = CREDSTORE_OK;
+
+    for (int day = 0; day < 2 && !is_refusal(status); day++) {
+        atomic_store(&t.now, end + day * INT64_C(86400000));
+        status = credstore_maintain(t.store, 0, NULL, &err);
+    }
+    atomic_store(&t.now, now);
+    restore_all();
+    return is_refusal(status) || complain("maintenance passes", p, byte);
+}
+
+static bool detect_clock(const pair *p, size_t byte)
+{
+    credstore_error err;
+    const credstore_status status = credstore_maintain(t.store, 0, NULL, &err);
+
+    restore_all();
+    return is_refusal(status) || complain("maintenance passes", p, byte);
+}
+
+static bool detect_rotation(const pair *p, size_t byte)
+{
+    if (is_refusal(reseal(0, NULL, NULL)))
+        return true;
+    restore_all();
+    return complain("the rotation goes on", p, byte);
+}
+
 /* ---- tables ---- */
 
-enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY, TOMBSTONE, BESIDE, ANCHOR };
+enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY, TOMBSTONE, BESIDE, ANCHOR, CLOCK };
 
 typedef struct table {
     const char *name;
@@ -807,6 +873,7 @@ static table tables[] = {
      .second = CS_PURPOSE_SECRET,
      .run = detect_open},
     {.name = "CATALOGUE", .table = CS_TABLE_CATALOGUE, .second = ANY, .run = detect_open},
+    {.name = "ROTATION", .table = CS_TABLE_ROTATION, .second = ANY, .run = detect_rotation},
     {.name = "RECORD", .table = CS_TABLE_RECORD, .second = ANY, .run = detect_current},
     {.name = "HISTORY", .table = HISTORY, .second = ANY, .run = detect_history},
     {.name = "AUDIT_LAST", .table = LAST_AUDIT, .second = ANY, .run = detect_open},
@@ -824,8 +891,10 @@ static table tables[] = {
      .run = detect_fingerprint,
      .most = 3},
     {.name = "ANCHOR", .table = ANCHOR, .second = ANY, .run = detect_audit},
+    {.name = "CLOCK", .table = CLOCK, .second = ANY, .run = detect_clock},
     {.name = "RECEIPT", .table = CS_TABLE_RECEIPT, .second = ANY, .run = detect_receipt},
     {.name = "PURGE", .table = CS_TABLE_PURGE, .second = ANY, .run = detect_purge},
+    {.name = "END", .table = CS_TABLE_END, .second = ANY, .run = detect_end, .most = 1},
     {.name = "RECORD_BESIDE", .table = BESIDE, .second = ANY},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
@@ -846,7 +915,7 @@ static unsigned class_of(const pair *p)
 
     if (p->key[0] == CS_TABLE_LANE) {
         if (p->key_len == 4)
-            return is_head(p) ? HEAD : ANCHOR;
+            return is_head(p) ? HEAD : p->key[3] == 3 ? CLOCK : ANCHOR;
         return i + 1 < pair_count && is_head(&pairs[i + 1]) ? LAST_AUDIT : OTHER_AUDIT;
     }
     if (p->key[0] != CS_TABLE_RECORD)
@@ -1277,6 +1346,9 @@ static int set_up(void **state)
     assert_int_equal(issue(), CREDSTORE_OK);
     import();
     make_removed();
+    atomic_fetch_add(&t.now, 61000); /* after a minute the time is noted */
+    assert_status(CREDSTORE_OK, credstore_maintain(t.store, 0, NULL, &err), &err);
+    begin_rotation();
     credstore_close(t.store);
     t.store = NULL;
     kept = cs_storage_lmdb;

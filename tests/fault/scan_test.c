@@ -46,6 +46,9 @@ typedef struct drawn {
     const char *way; /* the child's text, at the same address in the parent */
     size_t len;
     unsigned planted; /* for which look; 0 = it was given to a store */
+    uint8_t
+        masked[128]; /* of a token that the library made: not as it is, but under write_masked() */
+    bool issued;
 } drawn;
 
 typedef struct shared {
@@ -56,6 +59,15 @@ typedef struct shared {
 
 static shared *board;
 static uint64_t seed;
+
+/* Turns a token into what the board holds of it, and back. */
+static void write_masked(size_t index, const void *in, void *out, size_t len)
+{
+    uint64_t start = seed ^ (index + 1) << 32, state = ~test_random(&start);
+
+    for (size_t i = 0; i < len; i++)
+        ((uint8_t *)out)[i] = (uint8_t)(((const uint8_t *)in)[i] ^ test_random(&state));
+}
 
 /* The same on both sides. Nothing but the characters is written anywhere. */
 static void write_secret(size_t index, char *out, size_t len)
@@ -89,7 +101,7 @@ static const char *draw(const char *way, size_t len)
     const size_t index = board->count++;
 
     CHILD(index < SECRETS_MAX && len < SECRET_ROOM);
-    board->secrets[index] = (drawn){way, len, 0};
+    board->secrets[index] = (drawn){.way = way, .len = len};
     write_secret(index, secret, len);
     return secret;
 }
@@ -553,6 +565,99 @@ static void reveals(host *h)
                                      &now[0], &err) == CREDSTORE_E_FORBIDDEN);
 }
 
+/* ---- the child: tokens that the library makes ---- */
+
+static void note_token(const char *way, const char *token, size_t len)
+{
+    const size_t index = board->count++;
+    drawn *d = &board->secrets[index];
+
+    CHILD(index < SECRETS_MAX && len > NEEDLE && len <= sizeof d->masked);
+    *d = (drawn){.way = way, .len = len, .issued = true};
+    write_masked(index, token, d->masked, len);
+}
+
+static void take_token(const char *way, credstore_secret *token)
+{
+    note_token(way, credstore_secret_ptr(token), credstore_secret_len(token));
+    credstore_secret_free(token);
+    forget();
+}
+
+static void typed_tokens(host *h)
+{
+    credstore_call call = test_call(&h->admin);
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("issued"),
+                                           .permissions = CREDSTORE_STRINGS(NULL, 0)};
+    const credstore_api_key *view = NULL;
+    credstore_secret *token = NULL;
+    credstore_actor actor;
+    credstore_error err;
+
+    call.idempotency_key = "issue";
+    for (int again = 0; again < 2; again++) { /* the second one out of its receipt */
+        credstore_free(view);
+        CHILD(credstore_api_key_issue(h->store, &call, "live", &patch, &token, &view, &err) ==
+              CREDSTORE_OK);
+        CHILD(credstore_api_key_verify(h->store, credstore_secret_ptr(token), CREDSTORE_NTS, &actor,
+                                       &err) == CREDSTORE_OK);
+        take_token("issued", token);
+    }
+    call.idempotency_key = NULL;
+    for (uint32_t grace_s = 0; grace_s < 120; grace_s += 60) {
+        CHILD(credstore_api_key_roll(h->store, &call, view->id, grace_s, &token, NULL, &err) ==
+              CREDSTORE_OK);
+        take_token("rolled", token);
+    }
+    puts_left = 1; /* made, and then not stored */
+    CHILD(credstore_api_key_roll(h->store, &call, view->id, 0, &token, NULL, &err) != CREDSTORE_OK);
+    CHILD(token == NULL);
+    puts_left = -1;
+    credstore_free(view);
+    forget();
+}
+
+static void typed_service_tokens(host *h)
+{
+    const credstore_call call = test_call(&h->admin);
+    const credstore_service_credential_patch patch = {.struct_size = sizeof patch,
+                                                      .name = CREDSTORE_TEXT("issued")};
+    credstore_secret *token = NULL;
+    credstore_actor actor;
+    credstore_error err;
+
+    CHILD(credstore_service_credential_issue(h->store, &call, "acme", "sa-1", NULL, &patch, &token,
+                                             NULL, &err) == CREDSTORE_OK);
+    CHILD(credstore_service_credential_verify(h->store, credstore_secret_ptr(token), CREDSTORE_NTS,
+                                              &actor, &err) == CREDSTORE_OK);
+    take_token("issued to a service", token);
+}
+
+/* The answer shows it once, and is wiped when it is freed. */
+static void door_tokens(host *h)
+{
+    static const char create[] = "{\"description\":\"\",\"flatPermissionsList\":[]}";
+    static const char before[] = "\"key\":\"";
+    const credstore_request request = {.struct_size = sizeof request,
+                                       .kind = CREDSTORE_KIND_API_KEY,
+                                       .verb = CREDSTORE_VERB_CREATE,
+                                       .actor = &h->admin,
+                                       .body = {create, sizeof create - 1}};
+    const credstore_answer *answer = credstore_handle(h->store, &request);
+    const char *at, *end;
+
+    CHILD(answer->status == CREDSTORE_OK);
+    at = strstr(answer->body, before);
+    CHILD(at != NULL);
+    at += sizeof before - 1;
+    end = strchr(at, '"');
+    CHILD(end != NULL);
+    note_token("shown by the door", at, (size_t)(end - at));
+    credstore_answer_free(answer);
+    forget();
+}
+
 /* ---- the child: what must be found ---- */
 
 static char *planted_block;
@@ -563,7 +668,7 @@ enum { FILES = 1000 };
 
 static void plant_in(char *at, const char *where, unsigned look)
 {
-    board->secrets[board->count] = (drawn){where, 160, look};
+    board->secrets[board->count] = (drawn){.way = where, .len = 160, .planted = look};
     write_secret(board->count++, at, 160);
 }
 
@@ -608,8 +713,9 @@ static void plant_in_file(const char *dir)
 
 /* In this order: each works on what the ones before it left. */
 static void (*const ways[])(host *h) = {
-    typed_create, typed_updates, typed_refusals, engine_failures, door_updates,
-    door_create,  door_refusals, door_stripe,    clear_stripe,    reveals,
+    typed_create, typed_updates,        typed_refusals, engine_failures, door_updates,
+    door_create,  door_refusals,        door_stripe,    clear_stripe,    reveals,
+    typed_tokens, typed_service_tokens, door_tokens,
 };
 enum { WAYS = sizeof ways / sizeof *ways };
 
@@ -676,7 +782,11 @@ static void make_needles(void)
         const size_t len = board->secrets[scan->needles_of].len;
         const size_t starts[WINDOWS] = {0, (len - NEEDLE) / 2, len - NEEDLE - 1};
 
-        write_secret(scan->needles_of, scan->text, len);
+        if (board->secrets[scan->needles_of].issued)
+            write_masked(scan->needles_of, board->secrets[scan->needles_of].masked, scan->text,
+                         len);
+        else
+            write_secret(scan->needles_of, scan->text, len);
         for (size_t i = 0; i < WINDOWS; i++) {
             needle *n = &scan->needles[scan->needle_count];
 

@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-META, ROOT, KEYRING, CATALOGUE = 1, 2, 3, 4
-RECORD, OWNER, LANE, RECEIPT, PURGE, USAGE = 0x10, 0x11, 0x20, 0x30, 0x31, 0x40
+META, ROOT, KEYRING, CATALOGUE, ROTATION = 1, 2, 3, 4, 5
+RECORD, OWNER, LANE, RECEIPT, PURGE, END, USAGE = 0x10, 0x11, 0x20, 0x30, 0x31, 0x32, 0x40
 ALIAS, FINGERPRINT, DIGEST, TOKEN = 0x50, 0x51, 0x52, 0x53
-TABLES = {META, ROOT, KEYRING, CATALOGUE, RECORD, OWNER, LANE, RECEIPT, PURGE, USAGE, ALIAS,
-          FINGERPRINT, DIGEST, TOKEN}
+TABLES = {META, ROOT, KEYRING, CATALOGUE, ROTATION, RECORD, OWNER, LANE, RECEIPT, PURGE, END, USAGE,
+          ALIAS, FINGERPRINT, DIGEST, TOKEN}
 DAY = 86400000
 NO_SCOPE = bytes(16)
 NO_RIGHT = "(no right to reveal)"
@@ -37,10 +37,10 @@ KINDS = {  # scope by owner?, fields
     2: (True, {1: SECRET_FIELD, 2: TEXT, 3: SECRET_FIELD, 4: SECRET_FIELD, 5: TEXT,
                6: SECRET_FIELD, 64: TEXT, 65: FLAG, 66: TIME, 67: TIME}),
     3: (True, {1: TEXT, 2: TEXT, 64: TEXT, 85: TEXT, **TOKENS}),
-    4: (False, {1: TEXT, 2: TIME, 3: PERMISSIONS, **TOKENS}),
+    4: (False, {1: TEXT, 2: TIME, 3: PERMISSIONS, 85: FLAG, **TOKENS}),
 }
 REMOVED_AT, PREVIOUS = 6, 7
-CREATE, UPDATE, REMOVE, ROLL = 2, 3, 5, 6
+CREATE, UPDATE, REMOVE, ROLL, EXPIRE = 2, 3, 5, 6, 19
 AUDIT = {1: ("time", "q"), 2: ("actor_type", "B"), 3: ("actor", None), 4: ("tenant", None),
          5: ("action", "B"), 6: ("kind", "B"), 7: ("parent", None), 8: ("id", None),
          9: ("revision", "Q"), 10: ("changed", "list"), 11: ("request", None)}
@@ -150,6 +150,8 @@ class Store:
         self.read_digests()
         self.read_aliases()
         self.read_purge()
+        self.read_ends()
+        self.read_rotation()
         self.read_receipts(asked)
         self.compare_with_audit()
 
@@ -194,12 +196,14 @@ class Store:
         need(set(ring) == {b"\1", b"\2"}, "keyring")
         box = sealed_value(ring[b"\1"])
         rest = Bytes(box.open(self, self.body_store_key, 7, field=BODY))
-        version, self.keys = rest.number("Q"), {}
+        version, self.keys, active = rest.number("Q"), {}, []
         self.ring_version = version
         while rest.raw:
             key_id, purpose, suite, state = struct.unpack(">IBBB", rest.take(7))
             material = rest.take(32)
-            need(suite == (1 if purpose in (BODY, SECRET) else 2) and state == 1, "suite, state")
+            need(suite == (1 if purpose in (BODY, SECRET) else 2), "suite")
+            need(state in (1, 2), "state")
+            active += [purpose] if state == 1 else []
             need(purpose != SECRET or material == bytes(32), "a secret key in the body half")
             self.keys[purpose, key_id] = None if purpose == SECRET else material
         if self.rights & 2:
@@ -209,7 +213,19 @@ class Store:
             while rest.raw:
                 key_id = rest.number("I")
                 self.keys[SECRET, key_id] = rest.take(32)
-        need(sorted(self.keys) == [(1, 1), (2, 2), (3, 3), (4, 4)], "a new store's keys")
+        need(sorted(self.keys) == [(BODY, 1), (BODY, 5), (SECRET, 2), (SECRET, 6), (NAME, 3),
+                                   (CHAIN, 4)], "a new store's keys, and the first promoted ones")
+        need(sorted(active) == [BODY, SECRET, NAME, CHAIN], "one active key a purpose")
+
+    def read_rotation(self):
+        need(sealed_value(self.table(ROTATION)[b""]).key_id == 5, "under the new key")
+        rest = Bytes(self.unseal(self.table(ROTATION)[b""], 20))
+        need(rest.number("Q") == self.ring_version, "keyring that the rotation is about")
+        need((rest.number("I"), rest.number("Q")) == (1, 0), "pass, and values looked at in it")
+        need(rest.number("Q") == len(self.pairs) - 1, "values of the pass before")
+        need([rest.number("Q") for _ in range(3)] == [0, 0, 0], "due, damaged, of a newer library")
+        need(rest.take(rest.number("H")) == b"\1", "where to go on")
+        rest.end()
 
     def key(self, purpose, box):
         need((purpose, box.key_id) in self.keys, "key id")
@@ -244,6 +260,11 @@ class Store:
             self.pruned, chain = anchor.number("Q"), anchor.take(32)
             anchor.end()
             need(self.pruned > 0, "an anchor behind nothing")
+        self.believed, self.candidate = 0, 0
+        if b"\0\0\3" in lane:
+            clock = Bytes(self.unseal(lane.pop(b"\0\0\3"), 21, field=0))
+            self.believed, self.candidate = clock.number("q"), clock.number("q")
+            clock.end()
         for seq, key in enumerate(sorted(lane), self.pruned + 1):
             need(key == struct.pack(">HBQ", 0, 0, seq), "sequence")
             plain = self.unseal(lane[key], 9, field=0, revision=seq)
@@ -484,6 +505,24 @@ class Store:
         need(found == {(r["removed_at"] // DAY, self.place(r)) for r in self.records
                        if "removed_at" in r}, "PURGE against the tombstones")
 
+    def read_ends(self):
+        """One entry for each end that a revision has brought and maintenance has not found over."""
+        found, ends = set(), set()
+        for key, value in self.table(END).items():
+            end, = struct.unpack(">q", key[:8])
+            place, rest = self.key_of_record(key[8:])
+            rest.end()
+            kind, scope, ident = place
+            plain = self.unseal(value, 22, kind=kind, scope=scope, ident=ident, revision=end)
+            need(plain == b"", "entry of the queue of ends")
+            found.add((end, place))
+        for r in self.records:
+            graces = [until for _, until, _ in r.get("previous", {}).values()]
+            fields = [r["fields"].get("82")] + [r["fields"].get("2") if r["kind"] == 4 else None]
+            ends |= {(end, self.place(r)) for end in graces + fields
+                     if end is not None and end > self.believed}
+        need(found == ends, "END against the records")
+
     def read_receipts(self, asked):
         table = self.table(RECEIPT)
         self.receipts = []
@@ -563,7 +602,7 @@ class Store:
         """The records are those that the audit tells of, each at its last revision."""
         told = {}
         for entry in self.audit:
-            if entry["action"] in (CREATE, UPDATE, REMOVE, ROLL):
+            if entry["action"] in (CREATE, UPDATE, REMOVE, ROLL, EXPIRE):
                 place = entry["kind"], entry["tenant"], entry.get("parent", ""), entry["id"]
                 begins = place not in told and self.pruned  # its creation may be among them
                 need(begins or entry["revision"] == told.get(place, 0) + 1,
@@ -621,6 +660,7 @@ def check_whole(pairs, expected, root):
     Count.check("created at", store.created_at == expected["created_at"])
     Count.check("head", (store.generation, store.last_time) ==
                 (expected["generation"], expected["last_time"]))
+    Count.check("believed time", (store.believed, store.candidate) == (expected["believed"], 0))
     Count.check("catalogue", store.catalogue == expected["catalogue"])
     Count.check("usage", store.usage == expected["usage"])
     Count.check("organizations", store.organizations == expected["organizations"])
@@ -656,7 +696,7 @@ def check_damage(pairs, root_key, asked):
     damaged = [(key, value[:n] + bytes([value[n] ^ 1]) + value[n + 1:])
                for key, value in pairs.items() if key[:3] != b"\x02\0\1"  # another key's slot
                for n in range(0, len(value), step)]
-    damaged += [(key, None) for key in pairs if key[0] not in (ROOT, USAGE)]
+    damaged += [(key, None) for key in pairs if key[0] not in (ROOT, ROTATION, USAGE)]
     for key, value in damaged:
         changed = {k: v for k, v in pairs.items() if k != key}
         if value is not None:

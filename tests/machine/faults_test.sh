@@ -73,17 +73,21 @@ fault "audit skipped" update.c 's/return status == CREDSTORE_OK ? put_audit/retu
 fault "tenant unchecked" op.c 's/return cs_bytes_equal(record->owner, cs_bytes_of(op->tenant)) &&/return/'
 fault "receipts ignored" receipt.c 's/receipt->wanted && back < 2/back < 0/'
 fault "a receipt for two days" receipt.c 's/>= CS_DAY_MS)/>= 2 * CS_DAY_MS)/'
-fault "expiry ignored" verify.c 's/if (end != 0 && end <= now)/if (0)/'
+fault "expiry ignored" verify.c 's/if (cs_record_expired(kind, &loaded->record, now))/if (0)/'
+fault "a key that ended lives again when the clock goes back" record.c 's/(over->present && over->number != 0) ||//'
+fault "a clock is believed at once" clock.c 's/if (now - c.believed < CS_DAY_MS)/if (1)/'
 fault "tombstone ignored" load.c 's/out->removed = out->found;/out->removed = false;/'
 fault "history restores a token" merge.c 's/(field->flags & (CS_INTERNAL | CS_FROM_ORIGIN)) != 0 ||//'
 fault "grants unchecked" policy.c 's/if (!number_held(actor, number))/if (0)/'
+fault "a roll hands over what the roller lacks" update.c 's/cs_policy_is_above(&c->op.actor, c->op.names_tenant))/1)/'
+fault "SUPER without a tenant" policy.c 's/!= 0 && named &&/!= 0 \&\&/'
 fault "filter ignored" list.c 's/return w->page.unused_since == 0 ||/return 1 ||/'
 fault "the actor's own key unchecked" update.c 's/^    if (kind == NULL)$/    if (1)/'
 fault "expected revision ignored" update.c 's/(!found || revision != expected)/!found/'
 fault "switched off, and taken" webhook.c 's/if (active->number == 0)/if (0)/'
 fault "a clock that jumps back is believed" store.c 's/largest > clock && largest - clock < CS_DAY_MS/0/'
 fault "a cursor of any list" list.c 's/cs_equal_secret(mac, raw, CURSOR_MAC) &&/1 \&\&/'
-fault "the same again is a change" update.c 's/c->old.found && c->settle.changed == 0;/0;/'
+fault "the same again is a change" update.c 's/(c->settle.changed | c->settle.ended) == 0;/0;/'
 
 cp "$build/tests/helpers/machine_driver" "$scratch/driver"
 verbs=3000

@@ -17,7 +17,7 @@ NAMES = {0: "-", 1: "checkbook", 2: "stripe", 3: "service", 4: "api_key"}
 USER, KEY_ACTOR, SERVICE_ACTOR, SYSTEM = 1, 2, 3, 4
 ADMIN, SUPER = 1, 2
 MUST_EXIST, MUST_BE_NEW = 2**64 - 1, 2**64 - 2
-CREATE, UPDATE, REMOVE, ROLL, DEACTIVATE, REACTIVATE, RESTORE = 2, 3, 5, 6, 7, 8, 9
+CREATE, UPDATE, REMOVE, ROLL, DEACTIVATE, REACTIVATE, RESTORE, EXPIRE = 2, 3, 5, 6, 7, 8, 9, 19
 GRACE_MAX = 10 * 366 * 86400
 HISTORY = 100  # earlier revisions that are kept
 
@@ -59,7 +59,7 @@ FIELDS = {
               ("token_id", "I")],
     API_KEY: [("description", "P"), ("expiresAt", "P"), ("flatPermissionsList", "P"),
               ("token_sha256", "O"), ("previous", "I"), ("previous_until", "I"), ("prefix", "I"),
-              ("last_four", "O")],
+              ("last_four", "O"), ("expired", "I")],
 }
 PATCH = {k: [n for n, t in FIELDS[k] if t in "PS"] for k in KINDS}
 SECRETS = {k: {n: i + 1 for i, (n, t) in enumerate(FIELDS[k]) if t == "S"} for k in KINDS}
@@ -172,12 +172,13 @@ class Actor:
         return tenant != "" and self.tenant == tenant and self.role(ADMIN)
 
 
-def may(kind, cls, actor, tenant):
-    """The default policy: cls is change, read or reveal."""
+def may(kind, cls, actor, tenant, named=True):
+    """The default policy: cls is change, read or reveal; named: the call names the tenant."""
     own = tenant != "" and actor.tenant == tenant
-    admin = actor.administers(tenant) or actor.role(SUPER)
+    above = named and actor.role(SUPER)
+    admin = actor.administers(tenant) or above
     if kind == CHECKBOOK:
-        change = actor.type == SYSTEM or actor.role(SUPER) or \
+        change = actor.type == SYSTEM or above or \
             (own and "checkbook:update" in actor.grants)
         reveal = actor.type == SYSTEM or (own and "checkbook:reveal" in actor.grants)
         read = change or (own and "checkbook:read" in actor.grants)
@@ -299,8 +300,8 @@ def view(r, s, used=None, grants=None):
     return out
 
 
-def document(r, s, used, grants=None):
-    """The members of the document's JSON, in order."""
+def document(r, s, used, grants=None, past=False):
+    """The members of the document's JSON, in order. past: of a history, where last used is not."""
     f = s.f
     if r.kind == CHECKBOOK:
         return [("id", r.id), ("client_id", f["client_id"]),
@@ -331,7 +332,7 @@ def document(r, s, used, grants=None):
     return [("id", r.id), ("description", f["description"]),
             ("flatPermissionsList", [p[0] for p in CATALOGUE if p[0] in f["flatPermissionsList"]]),
             ("expiresAt", millis(f["expiresAt"])), ("createdAt", millis(r.created)),
-            ("lastUsedAt", millis(used)), ("lastFour", f["last_four"])]
+            *([] if past else [("lastUsedAt", millis(used))]), ("lastFour", f["last_four"])]
 
 
 class Change:
@@ -363,6 +364,8 @@ class Store:
         self.imported = set()
         self.marks = {}  # record: [used, written]
         self.purges = []
+        self.believed, self.candidate = now, 0  # how far the clock is believed, as it is stored
+        self.ends = set()  # (time, record): when something of the record is over
 
     def now(self):
         """The clock, or the largest time seen while the clock is less than a day behind it."""
@@ -402,7 +405,7 @@ class Store:
     def begin(self, cls, kind, call, path, parent, id_):
         self.check_call(call)
         tenant = self.tenant_of(kind, call, path)
-        if not may(kind, cls, call.actor, tenant):
+        if not may(kind, cls, call.actor, tenant, kind == SERVICE or call.tenant is not None):
             raise No("E_FORBIDDEN")
         if not path_valid(kind, tenant) or (kind == SERVICE and not path_valid(kind, parent)):
             raise No("E_INVALID")
@@ -465,7 +468,7 @@ class Store:
         if r.removed is not None:
             raise No("E_REVOKED")
         expires = f.get("expiresAt") or 0
-        if expires and expires <= now:
+        if f.get("expired") or (expires and expires <= now):
             raise No("E_EXPIRED")
         self.marks.setdefault(r, [0, 0])[0] = now
         if kind == API_KEY:
@@ -563,7 +566,7 @@ class Store:
         if r.removed is not None:
             raise No("E_REVOKED")
         expires = r.now.f["expiresAt"]
-        if expires and expires <= self.now():
+        if r.now.f["expired"] or (expires and expires <= self.now()):
             raise No("E_EXPIRED")
         held = actor.grants & r.now.f["flatPermissionsList"]
         if not may(kind, "change", actor.holding(held), tenant):
@@ -595,10 +598,17 @@ class Store:
             return first
         return None
 
-    def replay(self, action, first, origin):
+    def check_hands_over(self, call, kind, wish, f, held):
+        """Whoever gets a token holds what it lets do; but those above all."""
+        above = call.actor.type == SYSTEM or (call.tenant is not None and call.actor.role(SUPER))
+        if kind == API_KEY and wish and not above and not f["flatPermissionsList"] <= held:
+            raise No("E_FORBIDDEN")
+
+    def replay(self, action, call, wish, first, origin, held):
         r, s = first[1], first[1].states.get(first[2])
         if r.removed is not None or s is None:
             raise No("E_NOT_FOUND")
+        self.check_hands_over(call, r.kind, wish, s.f, held)
         used = origin.get("last_used_at", 0) if action == CREATE else r.used
         return Change(r, s, used, first[3], True)
 
@@ -635,8 +645,8 @@ class Store:
             self.check_revision(call.expected, r, creates, may_create)
         first = self.first_answer(name, request) if name else None
         if first:
-            self.check_actor(kind, call.actor, tenant)
-            return self.replay(action, first, origin or {})
+            held = self.check_actor(kind, call.actor, tenant)
+            return self.replay(action, call, wish, first, origin or {}, held)
         self.check_revision(call.expected, r, creates, may_create)
         held = self.check_actor(kind, call.actor, tenant)
         then = None
@@ -646,6 +656,9 @@ class Store:
                 raise No("E_NOT_FOUND")
         done = self.merge(action, kind, tenant, parent, id_, r, patch or {}, origin or {}, wish,
                           grace, then, held)
+        if r:
+            f = done.state.f if done.state else r.now.f
+            self.check_hands_over(call, kind, wish, f, held)
         if done.state is not None:
             self.commit(action if r else CREATE, call, tenant, parent, done, r)
             if name:
@@ -685,6 +698,8 @@ class Store:
             if n in f:
                 f[n] = value
         changed = {n for n in f if f[n] != (old.f[n] if old else None)}
+        if "expiresAt" in changed:
+            f["expired"] = None  # another end revives a key
         self.settle(kind, r, f, old, patch, then, changed, stamp, action)
         token = self.make_token(kind, r, f, wish, now) if wish else None
         changed = {n for n in f if f[n] != (old.f[n] if old else None)}
@@ -792,6 +807,10 @@ class Store:
                 digest.record = r
                 self.imported.add(digest.value)
                 self.tokens[API_KEY].append(digest)
+        if action != REMOVE:
+            ends = [s.f.get(n) for n in ("expiresAt", "previous_until") if s.f.get(n) != before.get(n)]
+            ends += [until for n, (_, until) in r.grace.items() if n in changed]
+            self.ends |= {(end, r) for end in ends if end}
         r.put(s)
         if action == REMOVE:
             r.removed, r.used = self.now(), 0
@@ -861,9 +880,9 @@ class Store:
     # ---- time ----
 
     def maintain(self):
-        """Answers the records whose mark may or may not have been written: a use within a minute of
-        the last one that was."""
-        wrote, unsure = False, []
+        """Answers the records whose mark may or may not have been written, a use within a minute of
+        the last one that was; and where in the audit the order of entries is not known."""
+        wrote, unsure = self.look_at_the_clock(), []
         for r, mark in self.marks.items():
             if mark[0] == mark[1]:
                 continue
@@ -881,9 +900,61 @@ class Store:
             del self.receipts[key]
         over = [d for d in self.purges if d < today - 30]
         self.purges = [d for d in self.purges if d >= today - 30]
-        if wrote or old or over or self.now() - self.last_change >= MINUTE:
+        if wrote or old or over:
             self.last_change = self.now()
-        return unsure
+        return unsure, self.work_off_ends()
+
+    def look_at_the_clock(self):
+        now, was = self.now(), (self.believed, self.candidate)
+        if now - self.believed < DAY:
+            seen = now, 0
+        elif self.candidate == 0 or now < self.candidate:
+            seen = self.believed, now
+        elif now - self.candidate < DAY:
+            seen = was
+        else:
+            seen = (now, 0) if now - self.candidate < 2 * DAY else (self.candidate, now)
+        self.ended_by = seen[0]
+        moved = seen[0] - was[0]
+        if seen[1] == was[1] and 0 <= moved < HOUR and now - self.last_change < MINUTE:
+            return False
+        self.believed, self.candidate = seen
+        return True
+
+    def work_off_ends(self):
+        """What is over leaves its record or is marked in it. Records of two scopes that end at the
+        same time come in an order that only the library knows."""
+        due = sorted((e for e in self.ends if e[0] <= self.ended_by),
+                     key=lambda e: (e[0], e[1].kind, e[1].text()))
+        told = {}
+        for end, r in due:
+            self.ends.discard((end, r))
+            self.last_change = self.now()
+            if r.removed is None and self.end(r):
+                told.setdefault((end, r.kind), []).append(len(self.audit) - 1)
+        return [group for (_, kind), group in told.items()
+                if kind in (STRIPE, SERVICE) and len(group) > 1]
+
+    def end(self, r):
+        f, over = dict(r.now.f), set()
+        for n in [n for n, (_, until) in r.grace.items() if until <= self.ended_by]:
+            del r.grace[n]
+            over.add(n)
+        if f.get("previous_until") and f["previous_until"] <= self.ended_by:
+            f["previous"] = f["previous_until"] = None
+            over |= {"previous", "previous_until"}
+        if f.get("expiresAt") and f["expiresAt"] <= self.ended_by and not f["expired"]:
+            f["expired"] = True
+            over.add("expired")
+        if not over:
+            return False
+        r.put(State(r.now.revision + 1, r.now.updated, f))
+        self.audit.append({
+            "action": str(EXPIRE), "kind": str(r.kind), "actor_type": str(SYSTEM),
+            "revision": str(r.now.revision), "time": str(self.now()), "actor": "maintenance",
+            "tenant": r.tenant, "parent": r.parent or "", "id": r.id, "request_id": "",
+            "changed": ",".join(n for n, _ in FIELDS[r.kind] if n in over)})
+        return True
 
     def reopen(self):
         self.marks = {}

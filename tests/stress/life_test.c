@@ -268,7 +268,8 @@ typedef enum event { PASS, RIVAL, BUSY, CONFLICT, UNKNOWN_DONE, UNKNOWN_UNDONE }
 /* The memory engine behind an engine in which something happens at each write transaction. */
 typedef struct eventful {
     void *inner;
-    credstore *store;
+    unsigned handles;
+    credstore *store, *rivals; /* a handle each: who leads a handle's writers waits for nobody */
     const credstore_actor *actor;
     const event *events; /* one a write transaction; the last one stays */
     event now;
@@ -286,7 +287,7 @@ static void let_rival_in(eventful *e)
     credstore_error err;
 
     e->busy_with_rival = true;
-    if (work_write(e->store, e->actor, &rival, &revision, &err) != CREDSTORE_OK)
+    if (work_write(e->rivals, e->actor, &rival, &revision, &err) != CREDSTORE_OK)
         work_say("rival", &err);
     e->busy_with_rival = false;
 }
@@ -351,7 +352,10 @@ static void eventful_abort(void *ctx, void *txn)
 
 static void eventful_close(void *ctx)
 {
-    cs_storage_memory.close(((eventful *)ctx)->inner);
+    eventful *e = ctx;
+
+    if (--e->handles == 0)
+        cs_storage_memory.close(e->inner);
 }
 
 static const credstore_storage eventful_engine = {
@@ -411,11 +415,13 @@ static void open_eventful(eventful *e)
     credstore_error err = {0};
 
     memset(e, 0, sizeof *e);
+    e->handles = 2;
     assert_status(CREDSTORE_OK, cs_memory_new(&e->inner, &err), &err);
     assert_status(CREDSTORE_OK,
                   credstore_key_bytes(test_root_key, sizeof test_root_key, &key, &err), &err);
     options.key = key;
     assert_status(CREDSTORE_OK, credstore_open(NULL, &options, &e->store, &err), &err);
+    assert_status(CREDSTORE_OK, credstore_open(NULL, &options, &e->rivals, &err), &err);
     credstore_key_source_free(key);
 }
 
@@ -462,6 +468,7 @@ static void tell(const story *s)
     if (s->writes != 0)
         assert_int_equal(e.writes, s->writes);
     audit_of(e.store);
+    credstore_close(e.rivals);
     credstore_close(e.store);
 }
 
@@ -963,6 +970,14 @@ WITHOUT_OUT(root_add, &call, NULL, CREDSTORE_ROOT_READ, NULL)
 WITH_OUT(root_list, const credstore_root_page, &call)
 WITHOUT_OUT(root_remove, &call, 0)
 WITHOUT_OUT(audit_prune, &call, CHECKPOINT, NULL)
+WITHOUT_OUT(anchor_take, &call, &(credstore_checkpoint){0})
+WITHOUT_OUT(backup, &call, "no/where", 0, NULL, NULL)
+WITH_OUT(statistics, const credstore_stats, &call, 0)
+WITHOUT_OUT(check, &call, NULL, NULL)
+WITHOUT_OUT(repair_indexes, &call, NULL)
+WITH_OUT(keys_list, const credstore_data_key_page, &call, 0)
+WITHOUT_OUT(keys_promote, &call, 0)
+WITHOUT_OUT(keys_reseal, &call, 0, 0, NULL, NULL, NULL)
 
 static bool forked_permit(credstore *store, const credstore_actor *actor)
 {
@@ -997,6 +1012,9 @@ static const struct {
     forked_call *call;
 } exported[] = {
     {"credstore_actor_grant", forked_actor_grant},
+    {"credstore_anchor_read", NULL},
+    {"credstore_anchor_take", forked_anchor_take},
+    {"credstore_anchor_write", NULL},
     {"credstore_answer_free", NULL},
     {"credstore_api_key_create", forked_api_key_create},
     {"credstore_api_key_get", forked_api_key_get},
@@ -1011,6 +1029,8 @@ static const struct {
     {"credstore_audit_prune", forked_audit_prune},
     {"credstore_audit_read", forked_audit_read},
     {"credstore_audit_verify", forked_audit_verify},
+    {"credstore_backup", forked_backup},
+    {"credstore_check", forked_check},
     {"credstore_checkbook_create", forked_checkbook_create},
     {"credstore_checkbook_get", forked_checkbook_get},
     {"credstore_checkbook_history", forked_checkbook_history},
@@ -1021,6 +1041,7 @@ static const struct {
     {"credstore_checkbook_roll", forked_checkbook_roll},
     {"credstore_checkbook_update", forked_checkbook_update},
     {"credstore_close", NULL},
+    {"credstore_erase", NULL},
     {"credstore_flag_init", NULL},
     {"credstore_free", NULL},
     {"credstore_handle", forked_handle},
@@ -1029,12 +1050,17 @@ static const struct {
     {"credstore_key_file", NULL},
     {"credstore_key_passphrase", NULL},
     {"credstore_key_source_free", NULL},
+    {"credstore_keys_list", forked_keys_list},
+    {"credstore_keys_promote", forked_keys_promote},
+    {"credstore_keys_reseal", forked_keys_reseal},
     {"credstore_leak_find", forked_leak_find},
     {"credstore_maintain", forked_maintain},
     {"credstore_offboard", forked_offboard},
     {"credstore_open", NULL},
     {"credstore_organization_label", forked_organization_label},
     {"credstore_permit", forked_permit},
+    {"credstore_repair_indexes", forked_repair_indexes},
+    {"credstore_restore", NULL},
     {"credstore_root_add", forked_root_add},
     {"credstore_root_list", forked_root_list},
     {"credstore_root_remove", forked_root_remove},
@@ -1054,6 +1080,7 @@ static const struct {
     {"credstore_service_credential_verify", forked_service_credential_verify},
     {"credstore_sink_borrow", NULL},
     {"credstore_sink_copy", NULL},
+    {"credstore_statistics", forked_statistics},
     {"credstore_status_name", NULL},
     {"credstore_strings_init", NULL},
     {"credstore_stripe_create", forked_stripe_create},

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum { THREADS = 8, PROCESSES = 2, WORKERS = THREADS * PROCESSES };
+enum { GROUP_MAX = THREADS }; /* changes in a commit: no thread makes two at a time */
 
 /* One revision of a record, as it was acknowledged. */
 typedef struct entry {
@@ -437,7 +438,9 @@ static void check_after(board *b, credstore *store, const credstore_actor *actor
     assert_int_equal(moved, sum);
     assert_status(CREDSTORE_OK, work_audit(store, &after, &err), &err);
     assert_int_equal(after.last_seq - before->last_seq, sum);
-    assert_int_equal(after.generation - before->generation, sum); /* a commit is one change */
+    /* A commit is one change, or several. */
+    assert_in_range(after.generation - before->generation, sum / GROUP_MAX, sum);
+    printf("  %" PRIu64 " commits\n", after.generation - before->generation);
 }
 
 static void prepare(board *b, credstore *store, const credstore_actor *actor, work_marks *before)

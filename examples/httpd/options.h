@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The command line.
+ */
+#ifndef HTTPD_OPTIONS_H
+#define HTTPD_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "server.h"
+
+enum { OPTIONS_PATH_MAX = 4096 };
+
+typedef struct options {
+    const char *store, *sessions;
+    char key[OPTIONS_PATH_MAX];
+    bool create, demo;
+    unsigned maintain_s, audit_s;
+    server_options server;
+} options;
+
+/* True: go on. False: *code is how to end; what there was to say is said. */
+bool options_read(int argc, char **argv, options *out, int *code);
+
+#endif

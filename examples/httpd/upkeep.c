@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is done for the store now and then.
+ */
+#include "upkeep.h"
+
+#include <string.h>
+
+#include "service.h"
+
+enum { MAINTAIN_MS = 100 };
+
+void upkeep_begin(upkeep *u, credstore *store, unsigned maintain_s, unsigned audit_s)
+{
+    memset(u, 0, sizeof *u);
+    u->store = store;
+    u->maintain_s = u->until_maintain = maintain_s;
+    u->audit_s = u->until_prune = audit_s;
+}
+
+static void maintain(upkeep *u)
+{
+    credstore_error err;
+    uint32_t more = 0;
+
+    if (credstore_maintain(u->store, MAINTAIN_MS, &more, &err) != CREDSTORE_OK)
+        service_failed("maintenance", &err);
+    u->until_maintain = more != 0 ? 1 : u->maintain_s;
+}
+
+/* What the audit held the last time goes, and today's place is noted for the next. */
+static void prune(upkeep *u)
+{
+    const credstore_actor host = {
+        .struct_size = sizeof host, .type = CREDSTORE_ACTOR_SYSTEM, .id = "httpd"};
+    const credstore_call call = {.struct_size = sizeof call, .actor = &host};
+    credstore_status status = CREDSTORE_OK;
+    credstore_error err;
+    uint32_t more = u->old.struct_size != 0;
+
+    while (status == CREDSTORE_OK && more != 0)
+        status = credstore_audit_prune(u->store, &call, &u->old, &more, &err);
+    if (status == CREDSTORE_OK)
+        status = credstore_anchor_take(u->store, &call, &u->old, &err);
+    if (status != CREDSTORE_OK)
+        service_failed("pruning", &err);
+    u->until_prune = u->audit_s;
+}
+
+void upkeep_tick(upkeep *u)
+{
+    if (--u->until_maintain == 0)
+        maintain(u);
+    if (u->audit_s > 0 && --u->until_prune == 0)
+        prune(u);
+}

@@ -8,7 +8,6 @@
 #define _DEFAULT_SOURCE /* flock */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,7 +16,9 @@
 #include <unistd.h>
 
 #include "checkpoint.h"
+#include "crc.h"
 #include "error.h"
+#include "file.h"
 #include "op.h"
 #include "time.h"
 
@@ -34,35 +35,7 @@ enum {
     NAP_MS = 5
 };
 
-typedef struct errno_row {
-    int code;
-    credstore_status status;
-    const char *message;
-} errno_row;
-
-static const errno_row errno_rows[] = {
-    {ENOENT, CREDSTORE_E_NOT_FOUND, "There is no such anchor, or no such folder"},
-    {ENOTDIR, CREDSTORE_E_NOT_FOUND, "There is no such folder for the anchor"},
-    {EACCES, CREDSTORE_E_FORBIDDEN, "No right to use the anchor or its folder"},
-    {EPERM, CREDSTORE_E_FORBIDDEN, "No right to use the anchor or its folder"},
-    {EROFS, CREDSTORE_E_FORBIDDEN, "The anchor's file system is read-only"},
-    {EISDIR, CREDSTORE_E_INVALID, "The anchor is not a regular file"},
-    {ENXIO, CREDSTORE_E_INVALID, "The anchor is not a regular file"},
-    {ELOOP, CREDSTORE_E_INVALID, "Too many symbolic links lead to the anchor"},
-    {ENAMETOOLONG, CREDSTORE_E_INVALID, "The path of the anchor is too long"},
-    {ENOSPC, CREDSTORE_E_FULL, "No room for the anchor"},
-    {EDQUOT, CREDSTORE_E_FULL, "No room for the anchor"},
-    {EFBIG, CREDSTORE_E_FULL, "No room for the anchor"},
-    {EWOULDBLOCK, CREDSTORE_E_BUSY, "Another process is writing the anchor"},
-};
-
-static credstore_status fail_errno(credstore_error *err, int code)
-{
-    for (size_t i = 0; i < sizeof errno_rows / sizeof *errno_rows; i++)
-        if (errno_rows[i].code == code)
-            return cs_fail_native(err, errno_rows[i].status, code, errno_rows[i].message);
-    return cs_fail_native(err, CREDSTORE_E_STORAGE, code, "The anchor's file cannot be used");
-}
+static const char unusable[] = "The anchor's file cannot be used";
 
 static credstore_status damaged(credstore_error *err)
 {
@@ -70,18 +43,6 @@ static credstore_status damaged(credstore_error *err)
 }
 
 /* ---- the line ---- */
-
-static uint32_t crc32(const uint8_t *p, size_t len)
-{
-    uint32_t crc = 0xffffffffu;
-
-    for (size_t i = 0; i < len; i++) {
-        crc ^= p[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
-    }
-    return ~crc;
-}
 
 static void put_hex(uint8_t *out, const uint8_t *raw, size_t len)
 {
@@ -126,7 +87,7 @@ static void write_line(const credstore_checkpoint *anchor, uint8_t line[LINE])
         put_hex(line + NUMBERS + i * NUMBER, raw, sizeof raw);
     }
     put_hex(line + CHAIN, anchor->chain, sizeof anchor->chain);
-    cs_put_u32(raw, crc32(line, CHECK));
+    cs_put_u32(raw, cs_crc32(line, CHECK));
     put_hex(line + CHECK, raw, 4);
     line[LINE - 1] = '\n';
 }
@@ -166,31 +127,21 @@ static credstore_status read_fd(int fd, credstore_checkpoint *out, credstore_err
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return fail_errno(err, errno);
+        return cs_fail_errno(err, errno, unusable);
     if (!S_ISREG(st.st_mode))
-        return fail_errno(err, ENXIO);
-    while (len < sizeof line) {
-        const ssize_t got = read(fd, line + len, sizeof line - len);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return fail_errno(err, errno);
-        if (got == 0)
-            break;
-        len += (size_t)got;
-    }
+        return cs_fail_errno(err, ENXIO, unusable);
+    if (!cs_file_read(fd, line, sizeof line, &len))
+        return cs_fail_errno(err, errno, unusable);
     return read_line(line, len, out, err);
 }
 
-/* Without blocking, should the path lead to a pipe. */
 static credstore_status read_file(const char *path, credstore_checkpoint *out, credstore_error *err)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const int fd = cs_file_open_to_read(path);
     credstore_status status;
 
     if (fd < 0)
-        return fail_errno(err, errno);
+        return cs_fail_errno(err, errno, unusable);
     status = read_fd(fd, out, err);
     close(fd);
     return status;
@@ -198,23 +149,12 @@ static credstore_status read_file(const char *path, credstore_checkpoint *out, c
 
 static int write_file(const char *name, const uint8_t line[LINE])
 {
-    const int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    size_t done = 0;
+    const int fd = cs_file_make(name);
     int rc = 0;
 
     if (fd < 0)
         return errno;
-    if (fchmod(fd, 0600) != 0) /* whatever the umask is */
-        rc = errno;
-    while (rc == 0 && done < LINE) {
-        const ssize_t put = write(fd, line + done, LINE - done);
-
-        if (put > 0)
-            done += (size_t)put;
-        else if (put == 0 || errno != EINTR)
-            rc = put == 0 ? ENOSPC : errno;
-    }
-    if (rc == 0 && fsync(fd) != 0)
+    if (!cs_file_write(fd, line, LINE) || fsync(fd) != 0)
         rc = errno;
     close(fd);
     return rc;
@@ -272,31 +212,21 @@ static credstore_status replace_file(const char *path, int folder,
     if (rc == 0 && fsync(folder) != 0)
         rc = errno;
     cs_buf_free(&name);
-    return rc == 0 ? CREDSTORE_OK : fail_errno(err, rc);
+    return rc == 0 ? CREDSTORE_OK : cs_fail_errno(err, rc, unusable);
 }
 
 /* The folder, locked: those who write anchors there do so one after the other. */
 static credstore_status lock_folder(const char *path, int *fd, credstore_error *err)
 {
-    const char *slash = strrchr(path, '/');
     const int64_t end = cs_time_monotonic() + WAIT_MS;
     const struct timespec nap = {0, NAP_MS * 1000000L};
-    cs_buf folder = {0};
 
-    if (slash != NULL)
-        cs_buf_add(&folder, path, (size_t)(slash - path) + 1);
-    cs_buf_add(&folder, ".", sizeof ".");
-    if (folder.failed) {
-        cs_buf_free(&folder);
-        return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    }
-    *fd = open((const char *)folder.ptr, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cs_buf_free(&folder);
+    *fd = cs_file_open_folder(path);
     if (*fd < 0)
-        return fail_errno(err, errno);
+        return cs_fail_errno(err, errno, unusable);
     while (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
         if ((errno != EWOULDBLOCK && errno != EINTR) || cs_time_monotonic() >= end)
-            return fail_errno(err, errno);
+            return cs_fail_errno(err, errno, unusable);
         nanosleep(&nap, NULL);
     }
     return CREDSTORE_OK;

@@ -60,9 +60,9 @@ ctags -f - --languages=C --langmap=C:.c.h --kinds-C=f --fields=+ne --sort=no \
 
 # ---- who may include whom ----
 # <files> <allow|deny> <headers>: extended regular expressions; quoted includes and <library> ones
-floor='(mem|error|text|id|time|url)\.h|credstore\.h|credstore/backend\.h'
+floor='(mem|error|text|id|time|url|crc|file)\.h|credstore\.h|credstore/backend\.h'
 cat >"$work/rules" <<END
-lib/(mem|error|text|id|time|url)\.[ch] allow $floor
+lib/(mem|error|text|id|time|url|crc|file)\.[ch] allow $floor
 lib/json/strict\.[ch] allow $floor|(json/)?strict\.h
 lib/(storage|crypto)/.* allow $floor|(storage/|crypto/)?[a-z_]+\.h
 lib/kinds/.* deny (storage|crypto|keysource)/.*|(txn|envelope|keyring|audit)\.h

@@ -13,51 +13,15 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 #include "keysource/keysource.h"
 #include "mem.h"
 
-enum { NAME_RANDOM = 8, OTHERS = 077, OWNER_ONLY = 0600 };
-
-typedef struct errno_row {
-    int code;
-    credstore_status status;
-    const char *message;
-} errno_row;
-
-static const errno_row errno_rows[] = {
-    {ENOENT, CREDSTORE_E_NOT_FOUND, "no such key file or folder"},
-    {ENOTDIR, CREDSTORE_E_NOT_FOUND, "no such key file or folder"},
-    {EACCES, CREDSTORE_E_FORBIDDEN, "this user may not open the key file or its folder"},
-    {EPERM, CREDSTORE_E_FORBIDDEN, "this user may not open the key file or its folder"},
-    {ENAMETOOLONG, CREDSTORE_E_INVALID, "the path of the key file is too long"},
-    {ELOOP, CREDSTORE_E_INVALID, "too many symbolic links lead to the key file"},
-    {ENXIO, CREDSTORE_E_INVALID, "the key file is not a regular file"},
-    {ENOSPC, CREDSTORE_E_FULL, "no room for the key file"},
-    {EDQUOT, CREDSTORE_E_FULL, "no room for the key file"},
-    {ENOMEM, CREDSTORE_E_NO_MEMORY, "no memory to open the key file"},
-};
+enum { NAME_RANDOM = 8, OTHERS = 077 };
 
 static credstore_status fail(credstore_error *err, credstore_status status, const char *message)
 {
     return cs_fail(err, status, "path", message);
-}
-
-static credstore_status fail_errno(credstore_error *err, int code, const char *otherwise)
-{
-    credstore_status status = CREDSTORE_E_STORAGE;
-    const char *message = otherwise;
-    const bool first = err != NULL && err->status == CREDSTORE_OK;
-
-    for (size_t i = 0; i < sizeof errno_rows / sizeof *errno_rows; i++) {
-        if (errno_rows[i].code != code)
-            continue;
-        status = errno_rows[i].status;
-        message = errno_rows[i].message;
-    }
-    (void)fail(err, status, message);
-    if (first)
-        err->native = code;
-    return status;
 }
 
 /* ---- reading ---- */
@@ -68,7 +32,7 @@ static credstore_status check(int fd, credstore_error *err)
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return fail_errno(err, errno, "cannot look at the key file");
+        return cs_fail_errno(err, errno, "cannot look at the key file");
     if (!S_ISREG(st.st_mode))
         return fail(err, CREDSTORE_E_INVALID, "the key file is not a regular file");
     if (st.st_uid != geteuid() && st.st_uid != 0)
@@ -83,35 +47,22 @@ static credstore_status check(int fd, credstore_error *err)
 
 static credstore_status read_key(int fd, uint8_t *key, credstore_error *err)
 {
-    size_t have = 0;
+    size_t len = 0;
 
-    while (have < CS_ROOT_KEY_LEN) {
-        const ssize_t got = read(fd, key + have, CS_ROOT_KEY_LEN - have);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return fail_errno(err, errno, "cannot read the key file");
-        if (got == 0)
-            return fail(err, CREDSTORE_E_INVALID, "the key file has not exactly 32 bytes");
-        have += (size_t)got;
-    }
+    if (!cs_file_read(fd, key, CS_ROOT_KEY_LEN, &len))
+        return cs_fail_errno(err, errno, "cannot read the key file");
+    if (len != CS_ROOT_KEY_LEN)
+        return fail(err, CREDSTORE_E_INVALID, "the key file has not exactly 32 bytes");
     return CREDSTORE_OK;
-}
-
-/* Without blocking, should the path lead to a pipe. */
-static int open_key(const char *path)
-{
-    return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 }
 
 static credstore_status load(const char *path, uint8_t *key, credstore_error *err)
 {
-    const int fd = open_key(path);
+    const int fd = cs_file_open_to_read(path);
     credstore_status status;
 
     if (fd < 0)
-        return fail_errno(err, errno, "cannot open the key file");
+        return cs_fail_errno(err, errno, "cannot open the key file");
     status = check(fd, err);
     if (status == CREDSTORE_OK)
         status = read_key(fd, key, err);
@@ -129,21 +80,6 @@ static bool draw(void *out, size_t len)
         got = getrandom(out, len, 0);
     while (got < 0 && errno == EINTR);
     return got == (ssize_t)len; /* up to 256 bytes come whole */
-}
-
-static bool write_all(int fd, const uint8_t *ptr, size_t len)
-{
-    while (len > 0) {
-        const ssize_t put = write(fd, ptr, len);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return false;
-        ptr += put;
-        len -= (size_t)put;
-    }
-    return true;
 }
 
 /* <path>.<random>.tmp: in the same folder, or link() could not reach it. */
@@ -164,41 +100,29 @@ static credstore_status temporary_name(const char *path, cs_buf *name, credstore
     return name->failed ? fail(err, CREDSTORE_E_NO_MEMORY, "no memory for a path") : CREDSTORE_OK;
 }
 
-/* The mode is set again because a umask may have taken the owner's own bits. */
 static credstore_status write_temporary(const char *name, const uint8_t *key, credstore_error *err)
 {
-    const int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, OWNER_ONLY);
+    const int fd = cs_file_make(name);
     credstore_status status = CREDSTORE_OK;
 
     if (fd < 0)
-        return fail_errno(err, errno, "cannot make the key file");
-    if (fchmod(fd, OWNER_ONLY) != 0 || !write_all(fd, key, CS_ROOT_KEY_LEN) || fsync(fd) != 0)
-        status = fail_errno(err, errno, "cannot write the key file");
+        return cs_fail_errno(err, errno, "cannot make the key file");
+    if (!cs_file_write(fd, key, CS_ROOT_KEY_LEN) || fsync(fd) != 0)
+        status = cs_fail_errno(err, errno, "cannot write the key file");
     if (close(fd) != 0 && status == CREDSTORE_OK)
-        status = fail_errno(err, errno, "cannot write the key file");
+        status = cs_fail_errno(err, errno, "cannot write the key file");
     return status;
 }
 
 static credstore_status sync_folder(const char *path, credstore_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    const size_t len = slash == NULL ? 0 : (size_t)(slash - path) + 1; /* with the slash */
+    const int fd = cs_file_open_folder(path);
     credstore_status status = CREDSTORE_OK;
-    cs_buf folder = {0};
-    int fd;
 
-    cs_buf_add(&folder, path, len);
-    cs_buf_add(&folder, ".", sizeof ".");
-    if (folder.failed) {
-        cs_buf_free(&folder);
-        return fail(err, CREDSTORE_E_NO_MEMORY, "no memory for a path");
-    }
-    fd = open((const char *)folder.ptr, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0)
-        status = fail_errno(err, errno, "cannot sync the folder of the key file");
+        status = cs_fail_errno(err, errno, "cannot sync the folder of the key file");
     if (fd >= 0)
         (void)close(fd);
-    cs_buf_free(&folder);
     return status;
 }
 
@@ -215,7 +139,7 @@ static credstore_status make(const char *path, uint8_t *key, credstore_error *er
         goto cleanup;
     status = write_temporary((const char *)name.ptr, key, err);
     if (status == CREDSTORE_OK && link((const char *)name.ptr, path) != 0 && errno != EEXIST)
-        status = fail_errno(err, errno, "cannot name the key file");
+        status = cs_fail_errno(err, errno, "cannot name the key file");
     (void)unlink((const char *)name.ptr);
     if (status == CREDSTORE_OK)
         status = sync_folder(path, err);

@@ -55,11 +55,23 @@ static void label_name(cs_place *place, uint8_t role, const uint8_t *name, size_
     place->label = label;
 }
 
-static bool read_record(credstore_bytes in, credstore_bytes value, cs_place *out)
+/* One table: how its keys are read, the role of its values' first box, and how long a name is. */
+typedef struct table_row {
+    uint8_t table;
+    const char *name;
+    bool (*read)(credstore_bytes in, credstore_bytes value, const struct table_row *row,
+                 cs_place *out);
+    uint8_t role;
+    uint8_t name_len;
+} table_row;
+
+static bool read_record(credstore_bytes in, credstore_bytes value, const table_row *row,
+                        cs_place *out)
 {
     const uint8_t *under, *revision;
     const uint8_t role = cs_frame_role(value);
 
+    (void)row;
     if (!take_locator(&in, &out->at) || !take(&in, 1, &under) || role == 0)
         return false;
     out->revision = cs_get_u64((const uint8_t *)value.ptr + 4);
@@ -70,13 +82,15 @@ static bool read_record(credstore_bytes in, credstore_bytes value, cs_place *out
            cs_get_u64(revision) == out->revision;
 }
 
-static bool read_lane(credstore_bytes in, credstore_bytes value, cs_place *out)
+static bool read_lane(credstore_bytes in, credstore_bytes value, const table_row *row,
+                      cs_place *out)
 {
     static const uint8_t roles[] = {CS_ROLE_AUDIT, CS_ROLE_HEAD, CS_ROLE_ANCHOR, CS_ROLE_CLOCK};
     static const char *const names[] = {"audit", "head", "anchor", "believed time"};
     const uint8_t *head, *seq;
 
     (void)value;
+    (void)row;
     if (!take(&in, 3, &head) || head[2] > CLOCK)
         return false;
     if (head[2] == AUDIT && take(&in, 8, &seq))
@@ -87,19 +101,32 @@ static bool read_lane(credstore_bytes in, credstore_bytes value, cs_place *out)
     return in.len == 0 && (head[2] == AUDIT) == (out->seq != 0);
 }
 
-static bool read_receipt(credstore_bytes in, credstore_bytes value, cs_place *out)
+/* Keys that are a name. */
+static bool read_named(credstore_bytes in, credstore_bytes value, const table_row *row,
+                       cs_place *out)
 {
-    const uint8_t *day, *name;
+    const uint8_t *name;
 
     (void)value;
-    if (!take(&in, 4, &day) || !take(&in, CS_SCOPE_LEN, &name))
+    if (!take(&in, row->name_len, &name))
         return false;
-    out->day = cs_get_u32(day);
-    label_name(out, CS_ROLE_RECEIPT, name, CS_SCOPE_LEN);
+    label_name(out, row->role, name, row->name_len);
     return in.len == 0;
 }
 
-static bool read_purge(credstore_bytes in, credstore_bytes value, cs_place *out)
+static bool read_receipt(credstore_bytes in, credstore_bytes value, const table_row *row,
+                         cs_place *out)
+{
+    const uint8_t *day;
+
+    if (!take(&in, 4, &day))
+        return false;
+    out->day = cs_get_u32(day);
+    return read_named(in, value, row, out);
+}
+
+static bool read_purge(credstore_bytes in, credstore_bytes value, const table_row *row,
+                       cs_place *out)
 {
     const uint8_t *day;
 
@@ -107,11 +134,11 @@ static bool read_purge(credstore_bytes in, credstore_bytes value, cs_place *out)
     if (!take(&in, 4, &day) || !take_locator(&in, &out->at))
         return false;
     out->day = cs_get_u32(day);
-    label_record(out, CS_ROLE_PURGE, out->day);
+    label_record(out, row->role, out->day);
     return in.len == 0;
 }
 
-static bool read_end(credstore_bytes in, credstore_bytes value, cs_place *out)
+static bool read_end(credstore_bytes in, credstore_bytes value, const table_row *row, cs_place *out)
 {
     const uint8_t *end;
 
@@ -119,29 +146,12 @@ static bool read_end(credstore_bytes in, credstore_bytes value, cs_place *out)
     if (!take(&in, 8, &end) || !take_locator(&in, &out->at))
         return false;
     out->revision = cs_get_u64(end);
-    label_record(out, CS_ROLE_END, out->revision);
+    label_record(out, row->role, out->revision);
     return in.len == 0;
 }
 
-static bool read_owner(credstore_bytes in, credstore_bytes value, cs_place *out)
-{
-    (void)value;
-    if (!take_locator(&in, &out->at))
-        return false;
-    label_record(out, CS_ROLE_OWNER, 0);
-    return in.len == 0;
-}
-
-static bool read_usage(credstore_bytes in, credstore_bytes value, cs_place *out)
-{
-    (void)value;
-    if (!take_locator(&in, &out->at))
-        return false;
-    label_record(out, CS_ROLE_USAGE, 0);
-    return in.len == 0;
-}
-
-static bool read_fingerprint(credstore_bytes in, credstore_bytes value, cs_place *out)
+static bool read_fingerprint(credstore_bytes in, credstore_bytes value, const table_row *row,
+                             cs_place *out)
 {
     const uint8_t *fingerprint, *tail;
 
@@ -151,83 +161,57 @@ static bool read_fingerprint(credstore_bytes in, credstore_bytes value, cs_place
         return false;
     out->field = cs_get_u16(tail);
     out->revision = cs_get_u64(tail + 2);
-    label_record(out, CS_ROLE_FINGERPRINT, out->revision);
+    label_record(out, row->role, out->revision);
     return in.len == 0;
 }
 
-static bool read_named(credstore_bytes in, cs_place *out, uint8_t role, size_t len)
+/* Keys that are a record's place. */
+static bool read_located(credstore_bytes in, credstore_bytes value, const table_row *row,
+                         cs_place *out)
 {
-    const uint8_t *name;
-
-    if (!take(&in, len, &name))
+    (void)value;
+    if (!take_locator(&in, &out->at))
         return false;
-    label_name(out, role, name, len);
+    label_record(out, row->role, 0);
     return in.len == 0;
 }
 
-static bool read_alias(credstore_bytes in, credstore_bytes value, cs_place *out)
+/* Tables of one value. */
+static bool read_only_one(credstore_bytes in, credstore_bytes value, const table_row *row,
+                          cs_place *out)
 {
     (void)value;
-    return read_named(in, out, CS_ROLE_ALIAS, CS_SCOPE_LEN);
-}
-
-static bool read_digest(credstore_bytes in, credstore_bytes value, cs_place *out)
-{
-    (void)value;
-    return read_named(in, out, CS_ROLE_DIGEST, CS_SCOPE_LEN);
-}
-
-static bool read_token(credstore_bytes in, credstore_bytes value, cs_place *out)
-{
-    (void)value;
-    return read_named(in, out, CS_ROLE_TOKEN, CS_KSUID_LEN);
-}
-
-static bool read_catalogue(credstore_bytes in, credstore_bytes value, cs_place *out)
-{
-    (void)value;
-    label_record(out, CS_ROLE_CATALOGUE, 0);
-    return in.len == 0;
-}
-
-static bool read_rotation(credstore_bytes in, credstore_bytes value, cs_place *out)
-{
-    (void)value;
-    label_record(out, CS_ROLE_ROTATION, 0);
+    label_record(out, row->role, 0);
     return in.len == 0;
 }
 
 /* Header, root slots, keyring: under other keys than the data keys. */
-static bool read_foundation(credstore_bytes in, credstore_bytes value, cs_place *out)
+static bool read_foundation(credstore_bytes in, credstore_bytes value, const table_row *row,
+                            cs_place *out)
 {
     (void)value;
+    (void)row;
     (void)out;
     return in.len > 0;
 }
 
-typedef struct table_row {
-    uint8_t table;
-    const char *name;
-    bool (*read)(credstore_bytes in, credstore_bytes value, cs_place *out);
-} table_row;
-
 static const table_row tables[] = {
-    {CS_TABLE_META, "header", read_foundation},
-    {CS_TABLE_ROOT, "root slot", read_foundation},
-    {CS_TABLE_KEYRING, "keyring", read_foundation},
-    {CS_TABLE_CATALOGUE, "catalogue", read_catalogue},
-    {CS_TABLE_ROTATION, "rotation", read_rotation},
-    {CS_TABLE_RECORD, "record", read_record},
-    {CS_TABLE_OWNER, "owner index", read_owner},
-    {CS_TABLE_LANE, "audit", read_lane},
-    {CS_TABLE_RECEIPT, "receipt", read_receipt},
-    {CS_TABLE_PURGE, "purge queue", read_purge},
-    {CS_TABLE_END, "queue of ends", read_end},
-    {CS_TABLE_USAGE, "last used", read_usage},
-    {CS_TABLE_ALIAS, "organization", read_alias},
-    {CS_TABLE_FINGERPRINT, "fingerprint index", read_fingerprint},
-    {CS_TABLE_DIGEST, "digest index", read_digest},
-    {CS_TABLE_TOKEN, "token index", read_token},
+    {CS_TABLE_META, "header", read_foundation, 0, 0},
+    {CS_TABLE_ROOT, "root slot", read_foundation, 0, 0},
+    {CS_TABLE_KEYRING, "keyring", read_foundation, 0, 0},
+    {CS_TABLE_CATALOGUE, "catalogue", read_only_one, CS_ROLE_CATALOGUE, 0},
+    {CS_TABLE_ROTATION, "rotation", read_only_one, CS_ROLE_ROTATION, 0},
+    {CS_TABLE_RECORD, "record", read_record, 0, 0},
+    {CS_TABLE_OWNER, "owner index", read_located, CS_ROLE_OWNER, 0},
+    {CS_TABLE_LANE, "audit", read_lane, 0, 0},
+    {CS_TABLE_RECEIPT, "receipt", read_receipt, CS_ROLE_RECEIPT, CS_SCOPE_LEN},
+    {CS_TABLE_PURGE, "purge queue", read_purge, CS_ROLE_PURGE, 0},
+    {CS_TABLE_END, "queue of ends", read_end, CS_ROLE_END, 0},
+    {CS_TABLE_USAGE, "last used", read_located, CS_ROLE_USAGE, 0},
+    {CS_TABLE_ALIAS, "organization", read_named, CS_ROLE_ALIAS, CS_SCOPE_LEN},
+    {CS_TABLE_FINGERPRINT, "fingerprint index", read_fingerprint, CS_ROLE_FINGERPRINT, 0},
+    {CS_TABLE_DIGEST, "digest index", read_named, CS_ROLE_DIGEST, CS_SCOPE_LEN},
+    {CS_TABLE_TOKEN, "token index", read_named, CS_ROLE_TOKEN, CS_KSUID_LEN},
 };
 
 bool cs_place_of(credstore_bytes key, credstore_bytes value, cs_place *out)
@@ -242,7 +226,7 @@ bool cs_place_of(credstore_bytes key, credstore_bytes value, cs_place *out)
             continue;
         out->table = *table;
         out->name = tables[i].name;
-        return tables[i].read(key, value, out);
+        return tables[i].read(key, value, &tables[i], out);
     }
     return false;
 }

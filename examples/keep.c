@@ -61,8 +61,8 @@ static void change_root_key(credstore *store, const credstore_call *call,
     must(credstore_root_add(store, call, fresh, rights, NULL, &err));
     must(credstore_root_list(store, call, &slots, &err));
     for (uint32_t i = 0; i < slots->count; i++)
-        if (slots->items[i].is_own)
-            must(credstore_root_remove(store, call, slots->items[i].slot, &err));
+        if (slots->items[i]->is_own)
+            must(credstore_root_remove(store, call, slots->items[i]->slot, &err));
     printf("%" PRIu32 " root slots, of which one went\n", slots->count);
     credstore_free(slots);
     credstore_key_source_free(recovery);
@@ -85,9 +85,9 @@ static void rotate(credstore *store, credstore_call call)
     call.expected_revision = 0;
     must(credstore_keys_list(store, &call, CREDSTORE_KEYS_COUNT, &keys, &err));
     for (uint32_t i = 0; i < keys->count; i++)
-        if (keys->items[i].state == CREDSTORE_DATA_KEY_RETIRED)
-            printf("key %" PRIu32 " is retired, and protects %" PRIu64 "\n", keys->items[i].id,
-                   keys->items[i].boxes);
+        if (keys->items[i]->state == CREDSTORE_DATA_KEY_RETIRED)
+            printf("key %" PRIu32 " is retired, and protects %" PRIu64 "\n", keys->items[i]->id,
+                   keys->items[i]->boxes);
     credstore_free(keys);
 }
 

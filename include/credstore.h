@@ -84,7 +84,8 @@ typedef enum credstore_status {
     CREDSTORE_E_CONFLICT = 11,    /* [409] others changed the record faster than we could retry */
     CREDSTORE_E_REVISION = 12,    /* [412] not at the expected revision */
     CREDSTORE_E_IDEMPOTENCY = 13, /* [422] the idempotency key stands for another request */
-    CREDSTORE_E_BUSY = 14,        /* [503] the writer's turn did not come within wait_ms */
+    CREDSTORE_E_BUSY = 14,        /* [503] the writer's turn did not come within wait_ms; or what
+                                     error.message names instead: a reader's place, room */
     CREDSTORE_E_STORAGE = 15,     /* [500] the engine failed; error.native has its code */
     CREDSTORE_E_FULL = 16,        /* [507] disk or map is full */
     CREDSTORE_E_COMMIT_UNKNOWN =
@@ -389,8 +390,12 @@ CREDSTORE_API void credstore_key_source_free(credstore_key_source *source); /* N
 /* Opens the store in the folder `path`, or an empty one in memory if path is NULL.
    E_NOT_FOUND: nothing there and no CREATE. E_KEY_UNAVAILABLE: the key opens no root slot.
    E_FORMAT: made by a newer library. E_FORBIDDEN: others can read it, or it cannot be written.
-   E_UNSUPPORTED: a network file system, or a second copy of the library has it open. E_FULL.
-   E_INTEGRITY, E_ROLLBACK: not what was written. Opening a folder twice in one process is allowed.
+   E_UNSUPPORTED: a network file system; a second copy of the library, or a process of another PID
+   namespace, has it open; this process has it open read-only, and here it would be written. E_BUSY:
+   another process is opening it, or a key service cannot answer now. E_TOO_LARGE: the catalogue.
+   E_FULL. E_INTEGRITY, E_ROLLBACK: not what was written. New permissions of the catalogue are a
+   change, and may answer what any change may. Otherwise opening a folder twice in one process is
+   allowed.
    An older state of the whole file, put back while it is open, is found by the next change and by
    the next open, which look at the store's generation; a read does not, and answers from what lies
    there. */
@@ -440,7 +445,7 @@ typedef struct credstore_root_slot {
 } credstore_root_slot;
 typedef struct credstore_root_page {
     uint32_t struct_size, count;
-    const credstore_root_slot *items; /* by rising number */
+    const credstore_root_slot *const *items; /* by rising number */
 } credstore_root_page;
 
 /* Lists the slots into *out; free with credstore_free(). E_NO_MEMORY, E_STORAGE. */
@@ -539,7 +544,8 @@ CREDSTORE_API credstore_status credstore_leak_find(credstore *store, const creds
 /* Removes every record of the call's tenant, of every kind, for about budget_ms (0 = all). *more
    (may be NULL) is 1 if the budget ended first: call again, with the same, until it is 0; a crash
    loses nothing. *removed (may be NULL) counts this call's. SYSTEM or SUPER, and the call must name
-   the tenant. Each removal is in the audit. */
+   the tenant: E_INVALID. Each removal is in the audit. E_INTEGRITY, E_FORMAT: what cannot be read
+   stays, with all else removed. */
 CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credstore_call *call,
                                                   uint32_t budget_ms, uint32_t *more,
                                                   uint64_t *removed, credstore_error *err);
@@ -596,12 +602,12 @@ typedef struct credstore_data_key {
 typedef struct credstore_data_key_page {
     uint32_t struct_size, count;
     uint64_t version; /* of the keyring: one more at each promotion and each retirement */
-    const credstore_data_key *items; /* by rising id; at most 64 */
+    const credstore_data_key *const *items; /* by rising id; at most 64 */
 } credstore_data_key_page;
 
 /* Lists the data keys into *out; free with credstore_free(). flags: CREDSTORE_KEYS_COUNT counts
    what each protects, which looks at every value of the store, without opening any, in many short
-   transactions: exact where nobody writes. E_INVALID: another flag. */
+   transactions: exact where nobody writes. E_UNSUPPORTED: an unknown flag. */
 enum { CREDSTORE_KEYS_COUNT = 1 };
 CREDSTORE_API credstore_status credstore_keys_list(credstore *store, const credstore_call *call,
                                                    uint32_t flags,
@@ -631,7 +637,7 @@ CREDSTORE_API credstore_status credstore_keys_promote(credstore *store, const cr
    right, and call again; or call with CREDSTORE_KEYS_FORSAKE, which retires the keys all the same
    and leaves these values as they are: unreadable, for good. Also: where it stood, as it was kept,
    is damaged; a promotion begins anew. E_FORMAT: values of a newer library; rotate with that one.
-   E_INVALID: another flag. E_FORBIDDEN: read-only. E_KEY_UNAVAILABLE: the store was opened with
+   E_UNSUPPORTED: an unknown flag. E_FORBIDDEN: read-only. E_KEY_UNAVAILABLE: the store was opened with
    READ alone. After any error another call goes on where this one was. */
 enum { CREDSTORE_KEYS_FORSAKE = 1 };
 CREDSTORE_API credstore_status credstore_keys_reseal(credstore *store, const credstore_call *call,
@@ -705,9 +711,8 @@ typedef struct credstore_checkpoint {
 } credstore_checkpoint;
 
 /* Walks the whole audit and proves its chain. known (may be NULL) is an earlier checkpoint:
-   E_NOT_FOUND if
-   pruning has gone past it, E_ROLLBACK if the store is behind it or has another history. *now (may
-   be NULL) gets today's. SYSTEM or SUPER. E_INTEGRITY. */
+   E_NOT_FOUND if pruning has gone past it, E_ROLLBACK if the store is behind it or has another
+   history. *now (may be NULL) gets today's. SYSTEM or SUPER. E_INTEGRITY. */
 CREDSTORE_API credstore_status credstore_audit_verify(credstore *store, const credstore_call *call,
                                                       const credstore_checkpoint *known,
                                                       credstore_checkpoint *now,
@@ -729,13 +734,16 @@ CREDSTORE_API credstore_status credstore_audit_prune(credstore *store, const cre
  * back by credstore_restore() since, or if it is gone, even with CREDSTORE_OPEN_CREATE. A restored
  * store is accepted by taking a new anchor of it: credstore_restore() hands it out.
  *
- *     status = credstore_anchor_read("/elsewhere/anchor", &anchor, &err);    before it is opened
- *     if (status == CREDSTORE_OK) options.anchor = &anchor;                  E_NOT_FOUND: the first
- * time
- *     ...
- *     credstore_anchor_take(store, &call, &anchor, &err);                    now and then: what
- * came credstore_anchor_write("/elsewhere/anchor", &anchor, 0, &err);         after it is
- * unprotected
+ * Before the store is opened (E_NOT_FOUND: the first time, there is none):
+ *
+ *     status = credstore_anchor_read("/elsewhere/anchor", &anchor, &err);
+ *     if (status == CREDSTORE_OK)
+ *         options.anchor = &anchor;
+ *
+ * Now and then; what came after the last one is unprotected:
+ *
+ *     credstore_anchor_take(store, &call, &anchor, &err);
+ *     credstore_anchor_write("/elsewhere/anchor", &anchor, 0, &err);
  */
 
 /* A checkpoint of now; the audit is not walked. SYSTEM or SUPER. *out is the caller's, and gets its

@@ -162,6 +162,9 @@ credstore_status cs_open_subject(cs_inspection *in, const cs_subject *s, cs_buf 
 credstore_status cs_fetch(cs_inspection *in, const cs_kind *kind, const cs_locator *at,
                           uint64_t revision, cs_loaded *out, bool *readable, credstore_error *err);
 
+/* Does a removed record's history have to be there still? */
+bool cs_is_retained(const cs_inspection *in, const cs_record *removed);
+
 /* The record's value was not issued here: found by its digest alone. */
 bool cs_is_import(const cs_kind *kind, const cs_record *record);
 

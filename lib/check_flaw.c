@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "time.h"
 
 enum { PROBES = 4, SKETCH_BITS_MIN = 1 << 12, SKETCH_BITS_MAX = 1 << 27, BITS_AN_ENTRY = 16 };
 
@@ -267,6 +268,13 @@ credstore_status cs_fetch(cs_inspection *in, const cs_kind *kind, const cs_locat
     if (out->removed)
         out->found = false;
     return cs_unless_damage(status, &why, err);
+}
+
+bool cs_is_retained(const cs_inspection *in, const cs_record *removed)
+{
+    const int64_t now = in->has_head && in->head.time > in->txn->now ? in->head.time : in->txn->now;
+
+    return (uint32_t)(removed->removed_at / CS_DAY_MS) >= cs_purge_day(now);
 }
 
 bool cs_is_import(const cs_kind *kind, const cs_record *record)

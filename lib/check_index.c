@@ -147,42 +147,60 @@ credstore_status cs_inspect_end(cs_inspection *in, const cs_subject *s, credstor
 
 /* ---- fingerprints ---- */
 
-static bool names_secret(const cs_kind *kind, const cs_record *r, const cs_subject *s)
+/* The oldest revision that history keeps of a record. */
+static uint64_t oldest_of(uint64_t current)
 {
-    const uint8_t *fingerprint = (const uint8_t *)s->key.ptr + 1;
-    const cs_value *value = &r->values[cs_field_index(kind, s->place.field)];
-
-    if (value->present && value->part_revision == s->place.revision &&
-        memcmp(value->fingerprint, fingerprint, CS_FINGERPRINT_LEN) == 0)
-        return true;
-    for (size_t i = 0; i < r->previous_count; i++)
-        if (r->previous[i].field == s->place.field &&
-            r->previous[i].part_revision == s->place.revision &&
-            memcmp(r->previous[i].fingerprint, fingerprint, CS_FINGERPRINT_LEN) == 0)
-            return true;
-    return false;
+    return current > CS_HISTORY_MAX ? current - CS_HISTORY_MAX : 1;
 }
 
-/* The revision that got the secret names it, wherever it lies. History that is gone for good cannot
-   be asked any more. */
+static bool names_secret(const cs_kind *kind, const cs_record *r, const cs_subject *s)
+{
+    const uint8_t *fingerprint = cs_record_fingerprint(kind, r, s->place.field, s->place.revision);
+
+    return fingerprint != NULL &&
+           memcmp(fingerprint, (const uint8_t *)s->key.ptr + 1, CS_FINGERPRINT_LEN) == 0;
+}
+
+/* The revision that got the secret names it, or a later one, after a restore. *whole = false: one
+   that history should have is lost or cannot be read, which is told where it lies. */
+static credstore_status ask_history(cs_inspection *in, const cs_subject *s, const cs_kind *kind,
+                                    const cs_loaded *now, bool *named, bool *whole,
+                                    credstore_error *err)
+{
+    const uint64_t oldest = oldest_of(now->record.revision);
+    credstore_status status = CREDSTORE_OK;
+
+    for (uint64_t r = s->place.revision > oldest ? s->place.revision : oldest;
+         r < now->record.revision && !*named && status == CREDSTORE_OK; r++) {
+        cs_loaded then = {0};
+        bool readable = true;
+
+        status = cs_fetch(in, kind, &s->place.at, r, &then, &readable, err);
+        *named = status == CREDSTORE_OK && then.found && names_secret(kind, &then.record, s);
+        *whole = *whole && readable &&
+                 (then.found || (now->removed && !cs_is_retained(in, &now->record)));
+        cs_loaded_free(&then);
+    }
+    return status;
+}
+
+/* A revision that is left names the secret: its entry goes with the last one that does. */
 static credstore_status ask_record(cs_inspection *in, const cs_subject *s, const cs_kind *kind,
                                    const cs_loaded *now, credstore_error *err)
 {
     const cs_locator *at = &s->place.at;
-    cs_loaded then = {0};
-    bool readable = true;
+    bool named = now->found && names_secret(kind, &now->record, s), whole = true;
     credstore_status status;
 
-    if (now->found && names_secret(kind, &now->record, s))
+    if (named)
         return CREDSTORE_OK;
     if (s->place.revision >= now->record.revision) { /* the record may be too old for it */
         accuse(in, s, at, another)->mend = CS_MEND_NONE;
         return CREDSTORE_OK;
     }
-    status = cs_fetch(in, kind, at, s->place.revision, &then, &readable, err);
-    if (status == CREDSTORE_OK && readable && then.found && !names_secret(kind, &then.record, s))
+    status = ask_history(in, s, kind, now, &named, &whole, err);
+    if (status == CREDSTORE_OK && !named && whole)
         accuse(in, s, at, another);
-    cs_loaded_free(&then);
     return status;
 }
 
@@ -283,7 +301,7 @@ static credstore_status held_once(cs_inspection *in, const cs_subject *s, const 
                                   const cs_locator *at, uint64_t current, bool *yes,
                                   credstore_error *err)
 {
-    const uint64_t first = current > 101 ? current - 101 : 1;
+    const uint64_t first = oldest_of(current);
     bool complete = first == 1;
     credstore_status status = CREDSTORE_OK;
 

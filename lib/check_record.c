@@ -13,8 +13,6 @@
 #include "ring.h"
 #include "time.h"
 
-enum { HISTORY_MAX = 100 }; /* see put.c */
-
 /* A record under inspection, opened. */
 typedef struct opened {
     const cs_subject *s;
@@ -23,20 +21,6 @@ typedef struct opened {
 } opened;
 
 /* ---- secrets ---- */
-
-/* What the body says of a part; decoding saw to it that it says something. */
-static const uint8_t *fingerprint_of(const opened *o, uint16_t field, uint64_t revision)
-{
-    const cs_record *r = &o->loaded.record;
-    const size_t i = cs_field_index(o->kind, field);
-
-    if (i < o->kind->field_count && r->values[i].present && r->values[i].part_revision == revision)
-        return r->values[i].fingerprint;
-    for (size_t p = 0; p < r->previous_count; p++)
-        if (r->previous[p].field == field && r->previous[p].part_revision == revision)
-            return r->previous[p].fingerprint;
-    return NULL;
-}
 
 /* Opens a part into the locked room, holds it against its fingerprint (NULL: none), wipes it. */
 static credstore_status open_part(cs_inspection *in, const cs_sealed_box *part,
@@ -77,13 +61,15 @@ static credstore_status check_parts(cs_inspection *in, const opened *o, credstor
     (void)cs_place_boxes(&o->s->place, o->s->value, boxes, &count); /* it was decoded */
     for (size_t i = 1; i < count && status == CREDSTORE_OK; i++) {
         credstore_error why = {0};
+        const uint8_t *fingerprint;
         cs_flaw *flaw;
 
         if (!in->reveals)
             break;
         in->counts.parts++;
-        status =
-            open_part(in, &boxes[i], fingerprint_of(o, boxes[i].field, boxes[i].revision), &why);
+        fingerprint =
+            cs_record_fingerprint(o->kind, &o->loaded.record, boxes[i].field, boxes[i].revision);
+        status = open_part(in, &boxes[i], fingerprint, &why);
         if (cs_is_damage(status)) {
             flaw = cs_flaw_of(in, o->s, status, 0, why.message);
             flaw->field = field_name(o->kind, boxes[i].field);
@@ -350,7 +336,7 @@ static credstore_status look_at_history(cs_inspection *in, const opened *o, hist
     cs_key_history(&to, &o->s->place.at, UINT64_MAX);
     w->key_len = from.len;
     w->current = revision;
-    w->next = revision > HISTORY_MAX ? revision - HISTORY_MAX : 1;
+    w->next = revision > CS_HISTORY_MAX ? revision - CS_HISTORY_MAX : 1;
     status = cs_txn_scan(in->txn, &from, &to, &scan, err);
     if (w->next < revision && w->gap == 0)
         w->gap = w->next;
@@ -383,14 +369,13 @@ static credstore_status check_queue(cs_inspection *in, const opened *o, const hi
                                     bool *complete, credstore_error *err)
 {
     const uint32_t day = (uint32_t)(o->loaded.record.removed_at / CS_DAY_MS);
-    const int64_t now = in->has_head && in->head.time > in->txn->now ? in->head.time : in->txn->now;
     bool queued = false;
     cs_key key;
     credstore_status status;
 
     cs_key_purge(&key, day, &o->s->place.at);
     status = cs_is_there(in, &key, &queued, err);
-    *complete = (queued || w->count > 0) && day >= cs_purge_day(now);
+    *complete = (queued || w->count > 0) && cs_is_retained(in, &o->loaded.record);
     if (status != CREDSTORE_OK || queued || w->count == 0)
         return status;
     return need_entry(in, o, "purge queue", &key, cs_bytes(NULL, 0), err);

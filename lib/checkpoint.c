@@ -36,17 +36,14 @@ void cs_checkpoint_fill(const credstore *store, const cs_head *head, credstore_c
 credstore_status cs_checkpoint_now(credstore *store, credstore_checkpoint *out,
                                    credstore_error *err)
 {
-    bool found = false;
     cs_head head;
     cs_txn txn;
     credstore_status status = cs_txn_read(store, &txn, err);
 
     if (status != CREDSTORE_OK)
         return status;
-    status = cs_head_read(&txn, &head, &found, err);
+    status = cs_head_load(&txn, &head, err);
     cs_txn_end(&txn);
-    if (status == CREDSTORE_OK && !found)
-        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (status == CREDSTORE_OK)
         cs_checkpoint_fill(store, &head, out);
     return status;

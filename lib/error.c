@@ -58,7 +58,7 @@ static const result_row storage_results[] = {
     [CREDSTORE_STORAGE_CONFLICT] = {CREDSTORE_E_CONFLICT, NULL},
     [CREDSTORE_STORAGE_UNKNOWN] = {CREDSTORE_E_COMMIT_UNKNOWN,
                                    "The engine cannot tell whether the change is durable"},
-    [CREDSTORE_STORAGE_BUSY] = {CREDSTORE_E_BUSY, "The writer's turn did not come in time"},
+    [CREDSTORE_STORAGE_BUSY] = {CREDSTORE_E_BUSY, NULL},
     [CREDSTORE_STORAGE_UNAVAILABLE] = {CREDSTORE_E_STORAGE, NULL},
     [CREDSTORE_STORAGE_FULL] = {CREDSTORE_E_FULL, "The disk or the engine's map is full"},
     [CREDSTORE_STORAGE_TOO_LARGE] = {CREDSTORE_E_TOO_LARGE, "The engine takes no such long value"},

@@ -136,6 +136,7 @@ enum {
     CS_DIGEST_LEN = 32,
     CS_ID_MAX = 255,
     CS_KEY_MAX = 511,
+    CS_HISTORY_MAX = 100,     /* revisions that are kept behind the current one */
     CS_VALUE_MAX = 128 * 1024 /* no record comes near; a longer one is not ours */
 };
 

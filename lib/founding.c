@@ -63,10 +63,8 @@ static credstore_status load_head(cs_txn *txn, const credstore_checkpoint *ancho
     bool found = false;
     cs_head head;
     cs_key key;
-    credstore_status status = cs_head_read(txn, &head, &found, err);
+    credstore_status status = cs_head_load(txn, &head, err);
 
-    if (status == CREDSTORE_OK && !found)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (status == CREDSTORE_OK)
         status = cs_ring_match(txn, head.ring, err);
     if (status == CREDSTORE_OK)

@@ -176,8 +176,8 @@ static credstore_status search_history(search *s, const cs_kind *kind, const cs_
 {
     credstore_status status = CREDSTORE_OK;
 
-    for (uint64_t back = 1; back <= 100 && back < newest && !*found && status == CREDSTORE_OK;
-         back++) {
+    for (uint64_t back = 1;
+         back <= CS_HISTORY_MAX && back < newest && !*found && status == CREDSTORE_OK; back++) {
         cs_loaded then = {0};
 
         status = cs_load(s->txn, kind, at, newest - back, &then, err);
@@ -273,7 +273,6 @@ static credstore_status search_all(search *s, credstore_bytes text, credstore_er
 credstore_status credstore_leak_find(credstore *store, const credstore_call *call, const char *text,
                                      size_t len, const credstore_leaks **out, credstore_error *err)
 {
-    bool all = false;
     search *s;
     cs_op op;
     credstore_status status;
@@ -283,9 +282,7 @@ credstore_status credstore_leak_find(credstore *store, const credstore_call *cal
         *out = NULL;
     if (out == NULL || text == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "text", "An argument is NULL");
-    status = cs_op_begin_audit(&op, store, call, &all, err);
-    if (status == CREDSTORE_OK && !all)
-        status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
+    status = cs_op_begin_store(&op, store, call, err);
     if (len == CREDSTORE_NTS)
         len = cs_text_len(text, CS_SECRET_MAX);
     if (status == CREDSTORE_OK && (len < 1 || len > CS_SECRET_MAX))

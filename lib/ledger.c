@@ -351,25 +351,20 @@ credstore_status credstore_audit_verify(credstore *store, const credstore_call *
                                         credstore_checkpoint *now, credstore_error *err)
 {
     credstore_checkpoint taken = {0};
-    bool all = false, found = false;
     cs_op op;
     cs_head head = {0};
     cs_txn txn;
     credstore_status status;
 
     cs_error_clear(err);
-    status = cs_op_begin_audit(&op, store, call, &all, err);
-    if (status == CREDSTORE_OK && !all)
-        status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
+    status = cs_op_begin_store(&op, store, call, err);
     if (status == CREDSTORE_OK && known != NULL)
         status = cs_checkpoint_take(&taken, known, "known", err);
     if (status == CREDSTORE_OK)
         status = cs_txn_read(store, &txn, err);
     if (status != CREDSTORE_OK)
         return status;
-    status = cs_head_read(&txn, &head, &found, err);
-    if (status == CREDSTORE_OK && !found)
-        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
+    status = cs_head_load(&txn, &head, err);
     if (status == CREDSTORE_OK)
         status = walk(&txn, &head, &taken, err);
     cs_txn_end(&txn);
@@ -443,7 +438,6 @@ credstore_status credstore_audit_prune(credstore *store, const credstore_call *c
                                        const credstore_checkpoint *up_to, uint32_t *more,
                                        credstore_error *err)
 {
-    bool all = false;
     cs_op op;
     pruning p = {.op = &op};
     cs_work work = {prune_batch, &p, 0};
@@ -452,9 +446,7 @@ credstore_status credstore_audit_prune(credstore *store, const credstore_call *c
     cs_error_clear(err);
     if (more != NULL)
         *more = 0;
-    status = cs_op_begin_audit(&op, store, call, &all, err);
-    if (status == CREDSTORE_OK && !all)
-        status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
+    status = cs_op_begin_store(&op, store, call, err);
     if (status == CREDSTORE_OK)
         status = cs_checkpoint_take(&p.up_to, up_to, "up_to", err);
     work.wait_ms = op.call.wait_ms;

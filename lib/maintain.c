@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "drop.h"
 #include "ends.h"
 #include "error.h"
 #include "load.h"
@@ -184,8 +185,8 @@ static credstore_status receipts_task(round *r, bool *more, credstore_error *err
 typedef struct purge {
     cs_key next; /* where to look */
     cs_key entry;
-    cs_key dead[BATCH];
-    size_t count;
+    cs_drop dead[BATCH];
+    size_t count, key_len; /* key_len: of a revision's key */
     bool found, more;
 } purge;
 
@@ -206,10 +207,8 @@ static bool note_dead(void *arg, credstore_bytes key, credstore_bytes value)
     purge *p = arg;
 
     (void)value;
-    if (key.len <= CS_KEY_MAX) {
-        memcpy(p->dead[p->count].ptr, key.ptr, key.len);
-        p->dead[p->count++].len = key.len;
-    }
+    if (key.len == p->key_len)
+        p->dead[p->count++].revision = cs_get_u64((const uint8_t *)key.ptr + key.len - 8);
     return p->count < BATCH;
 }
 
@@ -242,7 +241,7 @@ static credstore_status check_entry(cs_txn *txn, const purge *p, const cs_locato
 static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
 {
     purge *p = arg;
-    const cs_scan entries = {false, 1, note_entry, p}, dead = {false, BATCH, note_dead, p};
+    const cs_scan entries = {false, 1, note_entry, p}, dead = {false, 0, note_dead, p};
     cs_locator at = {0};
     cs_key from, to;
     credstore_status status;
@@ -258,10 +257,13 @@ static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
     status = check_entry(txn, p, &at, err);
     cs_key_history(&from, &at, 0);
     cs_key_history(&to, &at, UINT64_MAX);
+    p->key_len = from.len;
     if (status == CREDSTORE_OK)
         status = cs_txn_scan(txn, &from, &to, &dead, err);
     for (size_t i = 0; i < p->count && status == CREDSTORE_OK; i++)
-        status = cs_txn_del(txn, &p->dead[i], err);
+        status = cs_drop_look(txn, &at, p->dead[i].revision, NULL, &p->dead[i], err);
+    for (size_t i = 0; i < p->count && status == CREDSTORE_OK; i++)
+        status = cs_drop_revision(txn, &at, &p->dead[i], err);
     if (status == CREDSTORE_OK && p->count < BATCH)
         status = cs_txn_del(txn, &p->entry, err);
     return status;

@@ -128,11 +128,8 @@ static credstore_status remove_one(const walk *w, const found_record *record, cr
 static credstore_status begin(walk *w, credstore *store, const credstore_call *call,
                               credstore_error *err)
 {
-    bool all = false;
-    credstore_status status = cs_op_begin_audit(&w->op, store, call, &all, err);
+    credstore_status status = cs_op_begin_store(&w->op, store, call, err);
 
-    if (status == CREDSTORE_OK && !all)
-        status = cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The actor may not do this");
     if (status != CREDSTORE_OK)
         return status;
     w->op.tenant = w->op.call.tenant;

@@ -9,11 +9,10 @@
 #include <string.h>
 
 #include "alias.h"
+#include "drop.h"
 #include "ends.h"
 #include "error.h"
 #include "issue.h"
-
-enum { HISTORY_MAX = 100 };
 
 static bool is_changed(const cs_settle *settle, size_t i)
 {
@@ -154,12 +153,17 @@ static credstore_status put_fingerprints(cs_txn *txn, const cs_locator *at, cons
 credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *settle,
                                const cs_loaded *old, credstore_error *err)
 {
+    const bool drops = settle->fresh.revision > CS_HISTORY_MAX + 1;
     cs_buf current = {0}, history = {0};
+    cs_drop oldest;
     cs_key key;
     credstore_status status = seal_current(txn, at, settle, old, &current, err);
 
     if (status == CREDSTORE_OK && old != NULL)
         status = seal_history(txn, at, settle, old, &history, err);
+    if (status == CREDSTORE_OK && drops)
+        status = cs_drop_look(txn, at, settle->fresh.revision - CS_HISTORY_MAX - 1, &settle->fresh,
+                              &oldest, err);
     if (status == CREDSTORE_OK) {
         cs_key_record(&key, at);
         status = cs_txn_put(txn, &key, &current, err);
@@ -168,10 +172,8 @@ credstore_status cs_put_record(cs_txn *txn, const cs_locator *at, cs_settle *set
         cs_key_history(&key, at, old->record.revision);
         status = cs_txn_put(txn, &key, &history, err);
     }
-    if (status == CREDSTORE_OK && settle->fresh.revision > HISTORY_MAX + 1) {
-        cs_key_history(&key, at, settle->fresh.revision - HISTORY_MAX - 1);
-        status = cs_txn_del(txn, &key, err);
-    }
+    if (status == CREDSTORE_OK && drops)
+        status = cs_drop_revision(txn, at, &oldest, err);
     if (status == CREDSTORE_OK)
         status = put_fingerprints(txn, at, settle, err);
     cs_buf_free(&current);

@@ -374,6 +374,20 @@ const cs_part *cs_record_part(const cs_record *record, uint16_t field, uint64_t 
     return NULL;
 }
 
+const uint8_t *cs_record_fingerprint(const cs_kind *kind, const cs_record *record, uint16_t field,
+                                     uint64_t revision)
+{
+    const size_t i = cs_field_index(kind, field);
+
+    if (i < kind->field_count && record->values[i].present &&
+        record->values[i].part_revision == revision)
+        return record->values[i].fingerprint;
+    for (size_t p = 0; p < record->previous_count; p++)
+        if (record->previous[p].field == field && record->previous[p].part_revision == revision)
+            return record->previous[p].fingerprint;
+    return NULL;
+}
+
 const cs_previous *cs_record_previous(const cs_record *record, uint16_t field)
 {
     for (size_t i = 0; i < record->previous_count; i++)

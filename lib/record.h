@@ -96,6 +96,9 @@ bool cs_record_expired(const struct cs_kind *kind, const cs_record *record, int6
 
 /* The part of a field that was sealed at a revision, or NULL. */
 const cs_part *cs_record_part(const cs_record *record, uint16_t field, uint64_t revision);
+/* The fingerprint that the body has of a part, whether current or in its grace, or NULL. */
+const uint8_t *cs_record_fingerprint(const struct cs_kind *kind, const cs_record *record,
+                                     uint16_t field, uint64_t revision);
 /* The rolled secret of a field, or NULL. */
 const cs_previous *cs_record_previous(const cs_record *record, uint16_t field);
 

@@ -131,15 +131,18 @@ credstore_status credstore_root_add(credstore *store, const credstore_call *call
 
 /* ---- listing ---- */
 
+/* One block: the page, a pointer to each slot, the slots. */
 static credstore_root_page *show(const credstore *store, const cs_root_slots *slots)
 {
-    credstore_root_page *page =
-        cs_block_new(sizeof *page + slots->count * sizeof(credstore_root_slot));
-    credstore_root_slot *items;
+    credstore_root_page *page = cs_block_new(
+        sizeof *page + slots->count * (sizeof *page->items + sizeof(credstore_root_slot)));
+    const credstore_root_slot **items;
+    credstore_root_slot *slot;
 
     if (page == NULL)
         return NULL;
-    items = (credstore_root_slot *)(void *)(page + 1);
+    items = (const credstore_root_slot **)(void *)(page + 1);
+    slot = (credstore_root_slot *)(void *)(items + slots->count);
     page->struct_size = sizeof *page;
     page->count = (uint32_t)slots->count;
     page->items = items;
@@ -147,12 +150,13 @@ static credstore_root_page *show(const credstore *store, const cs_root_slots *sl
         uint8_t method = 0, rights = 0;
         const bool sound = cs_root_head(cs_root_slots_value(slots, i), &method, &rights);
 
-        items[i].struct_size = sizeof *items;
-        items[i].slot = slots->slot[i].number;
-        items[i].method = method;
-        items[i].rights = rights;
-        items[i].is_own = slots->slot[i].number == store->keys.slot;
-        items[i].status = sound ? CREDSTORE_OK : CREDSTORE_E_INTEGRITY;
+        slot[i].struct_size = sizeof *slot;
+        slot[i].slot = slots->slot[i].number;
+        slot[i].method = method;
+        slot[i].rights = rights;
+        slot[i].is_own = slots->slot[i].number == store->keys.slot;
+        slot[i].status = sound ? CREDSTORE_OK : CREDSTORE_E_INTEGRITY;
+        items[i] = &slot[i];
     }
     return page;
 }

@@ -41,12 +41,9 @@ static credstore_status begin(cs_op *op, credstore *store, const credstore_call 
 /* The ring that the snapshot's head tells of becomes the transaction's. */
 static credstore_status match_ring(cs_txn *txn, credstore_error *err)
 {
-    bool found = false;
     cs_head head;
-    credstore_status status = cs_head_read(txn, &head, &found, err);
+    const credstore_status status = cs_head_load(txn, &head, err);
 
-    if (status == CREDSTORE_OK && !found)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     return status == CREDSTORE_OK ? cs_ring_match(txn, head.ring, err) : status;
 }
 
@@ -444,7 +441,7 @@ credstore_status credstore_keys_reseal(credstore *store, const credstore_call *c
         *more = 0;
     status = begin(&r.op, store, call, err);
     if (status == CREDSTORE_OK && (flags & ~(uint32_t)CREDSTORE_KEYS_FORSAKE) != 0)
-        status = cs_fail(err, CREDSTORE_E_INVALID, "flags", "There is no such flag");
+        status = cs_fail(err, CREDSTORE_E_UNSUPPORTED, "flags", "An unknown flag is set");
     if (status == CREDSTORE_OK)
         status = run(&r, end, progress, progress_ctx, err);
     cs_reseal_free(&r.batch);
@@ -457,28 +454,34 @@ credstore_status credstore_keys_reseal(credstore *store, const credstore_call *c
 
 typedef struct tally {
     credstore_data_key_page *page;
-    credstore_data_key *items;
+    credstore_data_key *keys; /* of the page */
     cs_key next;
     uint32_t seen;
 } tally;
 
-static credstore_data_key_page *show(const cs_keyring *ring, credstore_data_key **items)
+/* One block: the page, a pointer to each key, the keys. */
+static credstore_data_key_page *show(const cs_keyring *ring, credstore_data_key **keys)
 {
-    credstore_data_key_page *page = cs_block_new(sizeof *page + ring->count * sizeof **items);
+    credstore_data_key_page *page =
+        cs_block_new(sizeof *page + ring->count * (sizeof *page->items + sizeof **keys));
+    const credstore_data_key **items;
 
     if (page == NULL)
         return NULL;
-    *items = (credstore_data_key *)(void *)(page + 1);
+    items = (const credstore_data_key **)(void *)(page + 1);
+    *keys = (credstore_data_key *)(void *)(items + ring->count);
     page->struct_size = sizeof *page;
     page->count = (uint32_t)ring->count;
     page->version = ring->version;
-    page->items = *items;
-    for (size_t i = 0; i < ring->count; i++)
-        (*items)[i] = (credstore_data_key){.struct_size = sizeof **items,
-                                           .id = ring->keys[i].id,
-                                           .purpose = ring->keys[i].purpose,
-                                           .suite = ring->keys[i].suite,
-                                           .state = ring->keys[i].state};
+    page->items = items;
+    for (size_t i = 0; i < ring->count; i++) {
+        (*keys)[i] = (credstore_data_key){.struct_size = sizeof **keys,
+                                          .id = ring->keys[i].id,
+                                          .purpose = ring->keys[i].purpose,
+                                          .suite = ring->keys[i].suite,
+                                          .state = ring->keys[i].state};
+        items[i] = &(*keys)[i];
+    }
     return page;
 }
 
@@ -492,8 +495,8 @@ static void count_boxes(tally *t, credstore_bytes key, credstore_bytes value)
         return;
     for (size_t b = 0; b < count; b++)
         for (uint32_t i = 0; i < t->page->count; i++)
-            t->items[i].boxes +=
-                t->items[i].purpose == boxes[b].purpose && t->items[i].id == boxes[b].box.key_id;
+            t->keys[i].boxes +=
+                t->keys[i].purpose == boxes[b].purpose && t->keys[i].id == boxes[b].box.key_id;
 }
 
 static bool visit_value(void *arg, credstore_bytes key, credstore_bytes value)
@@ -524,7 +527,7 @@ static credstore_status list_some(credstore *store, bool counts, tally *t, creds
     if (t->page == NULL)
         status = match_ring(&txn, err);
     if (status == CREDSTORE_OK && t->page == NULL) {
-        t->page = show(txn.ring, &t->items);
+        t->page = show(txn.ring, &t->keys);
         if (t->page == NULL)
             status = cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     }
@@ -548,7 +551,7 @@ credstore_status credstore_keys_list(credstore *store, const credstore_call *cal
     *out = NULL;
     status = cs_op_begin_store(&op, store, call, err);
     if (status == CREDSTORE_OK && (flags & ~(uint32_t)CREDSTORE_KEYS_COUNT) != 0)
-        status = cs_fail(err, CREDSTORE_E_INVALID, "flags", "There is no such flag");
+        status = cs_fail(err, CREDSTORE_E_UNSUPPORTED, "flags", "An unknown flag is set");
     while (status == CREDSTORE_OK && t.next.len > 0)
         status = list_some(store, counts, &t, err);
     if (status == CREDSTORE_OK)

@@ -118,16 +118,13 @@ static void ask_group(const credstore *store, credstore_stats *out)
 static credstore_status ask_snapshot(credstore *store, uint32_t flags, credstore_stats *out,
                                      credstore_error *err)
 {
-    bool found = false;
     cs_head head;
     cs_txn txn;
     credstore_status status = cs_txn_read(store, &txn, err);
 
     if (status != CREDSTORE_OK)
         return status;
-    status = cs_head_read(&txn, &head, &found, err);
-    if (status == CREDSTORE_OK && !found)
-        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
+    status = cs_head_load(&txn, &head, err);
     if (status == CREDSTORE_OK)
         status = cs_ring_match(&txn, head.ring, err);
     if (status == CREDSTORE_OK) {

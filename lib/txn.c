@@ -102,12 +102,19 @@ static void prepare(credstore *store, cs_txn *txn)
     txn->clock = cs_store_clock(store); /* the host's code, so before the engine's lock */
 }
 
+/* What an engine that answers BUSY was asked for. */
+static const char no_turn[] = "The writer's turn did not come in time";
+static const char no_place[] = "The engine had no place for a reader, or was making room, too long";
+static const char no_room[] = "The engine cannot make room as long as reads are under way";
+
 static credstore_status begin(credstore *store, bool write, int64_t wait_ms, void **handle,
                               credstore_error *err)
 {
     const int32_t result =
         store->storage->begin(store->storage_ctx, write ? 1 : 0, wait_ms, handle);
 
+    if (result == CREDSTORE_STORAGE_BUSY)
+        return engine_failed(store, result, write ? no_turn : no_place, err);
     if (result != CREDSTORE_STORAGE_OK)
         return engine_failed(store, result, "The engine could not begin a transaction", err);
     return CREDSTORE_OK;
@@ -170,6 +177,8 @@ credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, 
 static credstore_status change_failed(cs_txn *txn, int32_t result, const char *message,
                                       credstore_error *err)
 {
+    if (result == CREDSTORE_STORAGE_BUSY)
+        message = no_room;
     txn->again = txn->again || result == CREDSTORE_STORAGE_CONFLICT;
     return txn->again ? CREDSTORE_E_CONFLICT : engine_failed(txn->store, result, message, err);
 }
@@ -297,6 +306,16 @@ credstore_status cs_head_read(cs_txn *txn, cs_head *head, bool *found, credstore
     return status;
 }
 
+credstore_status cs_head_load(cs_txn *txn, cs_head *head, credstore_error *err)
+{
+    bool found = false;
+    const credstore_status status = cs_head_read(txn, head, &found, err);
+
+    if (status == CREDSTORE_OK && !found)
+        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
+    return status;
+}
+
 static credstore_status put_head(cs_txn *txn, credstore_error *err)
 {
     uint8_t plain[HEAD_LEN];
@@ -333,7 +352,6 @@ static void remember(credstore *store, const cs_head *head)
 static credstore_status take_head(cs_txn *txn, const cs_head *handed, const cs_head *committed,
                                   credstore_error *err)
 {
-    bool found = true;
     credstore_status status = CREDSTORE_OK;
 
     if (txn->store->creating) {
@@ -345,11 +363,9 @@ static credstore_status take_head(cs_txn *txn, const cs_head *handed, const cs_h
     if (handed != NULL)
         txn->head = *handed;
     else
-        status = cs_head_read(txn, &txn->head, &found, err);
+        status = cs_head_load(txn, &txn->head, err);
     if (status != CREDSTORE_OK)
         return status;
-    if (!found)
-        return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The store has lost its head");
     if (txn->head.generation < txn->seen)
         return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL, "The store is older than it was");
     status = cs_ring_match(txn, txn->head.ring, err);
@@ -404,6 +420,13 @@ static credstore_status renew(writer *w, credstore *store)
     return w->status;
 }
 
+/* So that it can be run as if it never had been, by itself or in whatever group takes it. */
+static void start_over(writer *w)
+{
+    cs_error_clear(w->err);
+    (void)renew(w, w->txn.store);
+}
+
 /* ---- the changes of a batch ---- */
 
 /* A keyring that is not committed must not become another store's. */
@@ -454,7 +477,6 @@ static writer *take_another(batch *b)
     w = (writer *)(void *)cs_group_take(store->group);
     if (w == NULL)
         return NULL;
-    w->undone = false;
     b->last->waiter.next = &w->waiter;
     b->last = w;
     b->count++;
@@ -555,7 +577,9 @@ static void settle_failed(batch *b)
     writer *w = b->first;
 
     if (b->count == 1 && !b->spoiled)
-        w->status = engine_failed(b->store, b->result, "The engine could not commit", w->err);
+        w->status = engine_failed(
+            b->store, b->result,
+            b->result == CREDSTORE_STORAGE_BUSY ? no_room : "The engine could not commit", w->err);
     for (; w != NULL && b->count > 1; w = next_of(w))
         w->undone = w->waiter.alone = true;
 }
@@ -619,15 +643,14 @@ static void run_batch(batch *b)
         if (b->result != CREDSTORE_STORAGE_CONFLICT)
             break;
         back_off(tries, b->first->txn.random[CS_TXN_RANDOM - 1]);
-        for (writer *w = b->first; w != NULL; w = next_of(w)) {
-            cs_error_clear(w->err);
-            (void)renew(w, w->txn.store);
-        }
+        for (writer *w = b->first; w != NULL; w = next_of(w))
+            start_over(w);
     }
     settle(b);
 }
 
-/* Takes the company apart: who is not done goes back into the line before all others. */
+/* Takes the company apart: who is not done goes back into the line before all others. Between
+   transactions: the clock and the random source are asked here, and not by who takes him next. */
 static cs_waiter *dismiss(const batch *b)
 {
     cs_waiter *done = NULL, *undone = NULL, **done_end = &done, **undone_end = &undone;
@@ -638,6 +661,8 @@ static cs_waiter *dismiss(const batch *b)
 
         next = next_of(w);
         w->waiter.next = NULL;
+        if (w->undone)
+            start_over(w);
         **end = &w->waiter;
         *end = &w->waiter.next;
     }
@@ -656,8 +681,7 @@ static void lead(credstore *store, writer *leader)
     done = dismiss(&b);
     if (leader->undone) {
         leader->waiter.next = NULL;
-        cs_error_clear(leader->err);
-        (void)renew(leader, store);
+        start_over(leader);
         run_batch(&alone);
     }
     if (store->grouped)
@@ -673,13 +697,9 @@ static void take_part(credstore *store, writer *w)
     if (store->grouped)
         turn = cs_group_enter(store->group, &w->waiter, wait_ms);
     if (turn == CS_TURN_OVER)
-        w->status = cs_fail_storage(w->err, CREDSTORE_STORAGE_BUSY, 0, "Others were writing");
+        w->status = cs_fail(w->err, CREDSTORE_E_BUSY, NULL, no_turn);
     if (turn != CS_TURN_LEADS)
         return;
-    if (w->waiter.put_back) {
-        cs_error_clear(w->err);
-        (void)renew(w, store);
-    }
     lead(store, w);
 }
 

@@ -98,7 +98,8 @@ credstore_status cs_txn_unseal(cs_txn *txn, uint8_t purpose, const cs_label *lab
 credstore_status cs_txn_get_sealed(cs_txn *txn, const cs_key *key, const cs_label *label,
                                    cs_buf *plain, bool *found, credstore_error *err);
 
-/* The head of a snapshot; *found as above. */
+/* The head of a snapshot; *found as above. load: E_INTEGRITY if it is lost. */
 credstore_status cs_head_read(cs_txn *txn, cs_head *head, bool *found, credstore_error *err);
+credstore_status cs_head_load(cs_txn *txn, cs_head *head, credstore_error *err);
 
 #endif

@@ -325,6 +325,12 @@ static inline int32_t fx_crypto_digest(void *ctx, credstore_bytes message, uint8
     return cs_crypto_openssl.digest(((fx_crypto *)ctx)->openssl, message, out);
 }
 
+static inline int32_t fx_crypto_scrypt(void *ctx, credstore_bytes passphrase, credstore_bytes salt,
+                                       uint64_t n, uint32_t r, uint32_t p, uint8_t out[32])
+{
+    return cs_crypto_openssl.scrypt(((fx_crypto *)ctx)->openssl, passphrase, salt, n, r, p, out);
+}
+
 /* How much a call asks for does not change what the next one gets. */
 static inline int32_t fx_fixed_random(fx_crypto *c, uint8_t *out, size_t len)
 {
@@ -372,6 +378,7 @@ static const credstore_crypto fx_provider = {
     .digest = fx_crypto_digest,
     .random = fx_crypto_random,
     .close = fx_crypto_close,
+    .scrypt = fx_crypto_scrypt,
 };
 
 /* ---- a store's surroundings ---- */

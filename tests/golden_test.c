@@ -21,6 +21,7 @@
 #define OWN_ID  "550e8400-e29b-41d4-a716-446655440000"
 
 enum { LINE = 64 * 1024, FIRST_CATALOGUE = 3, READER_FILL = 0x17, GRACE_S = 30 * 86400 };
+enum { CHEAP = 14, BOTH = CREDSTORE_ROOT_READ | CREDSTORE_ROOT_REVEAL };
 
 static const char imported_key[] = "a key that was made elsewhere 0001";
 
@@ -380,11 +381,82 @@ static void play_rotation(scene *s)
     assert_int_equal(more, 1);
 }
 
+/* ---- root slots beside the first one ---- */
+
+/* A key service whose blob is the keys under a pad, and the pad's byte. ctx: the pad. */
+static int32_t pad_wrap(void *ctx, const uint8_t *keys, size_t len, uint8_t *blob, size_t *blob_len)
+{
+    const uint8_t pad = *(const uint8_t *)ctx;
+
+    for (size_t i = 0; i < len; i++)
+        blob[i] = keys[i] ^ pad;
+    blob[len] = pad;
+    *blob_len = len + 1;
+    return CREDSTORE_KEY_OK;
+}
+
+static int32_t pad_unwrap(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *keys,
+                          size_t *len)
+{
+    const uint8_t pad = *(const uint8_t *)ctx;
+
+    if (blob_len == 0 || blob_len - 1 > *len || blob[blob_len - 1] != pad)
+        return CREDSTORE_KEY_GONE;
+    *len = blob_len - 1;
+    for (size_t i = 0; i < *len; i++)
+        keys[i] = blob[i] ^ pad;
+    return CREDSTORE_KEY_OK;
+}
+
+static uint8_t pads[] = {92, 93};
+
+/* Slots 1 and on; a raw key, a passphrase, or a service. */
+static const struct slot {
+    const char *passphrase;
+    uint8_t *pad;
+    uint32_t rights;
+} slots[] = {
+    {NULL, NULL, CREDSTORE_ROOT_READ},
+    {"correct horse battery staple", NULL, BOTH},
+    {NULL, &pads[0], BOTH},
+    {NULL, &pads[1], CREDSTORE_ROOT_READ},
+};
+
+static credstore_key_source *key_of(const struct slot *slot)
+{
+    const credstore_key_service service = {
+        .struct_size = sizeof service, .wrap = pad_wrap, .unwrap = pad_unwrap, .ctx = slot->pad};
+    credstore_key_source *key = NULL;
+    credstore_error err;
+
+    if (slot->passphrase != NULL)
+        fx_ok(credstore_key_passphrase(slot->passphrase, CREDSTORE_NTS, CHEAP, &key, &err), &err);
+    else if (slot->pad != NULL)
+        fx_ok(credstore_key_callback(&service, &key, &err), &err);
+    else
+        key = fx_key(READER_FILL);
+    return key;
+}
+
+static void play_slots(scene *s)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+
+    for (uint32_t i = 0; i < FX_COUNT(slots); i++) {
+        credstore_key_source *key = key_of(&slots[i]);
+        uint32_t slot = 0;
+
+        next_second(s);
+        fx_ok(credstore_root_add(s->store, &call, key, slots[i].rights, &slot, &s->err), &s->err);
+        assert_int_equal(slot, i + 1);
+        credstore_key_source_free(key);
+    }
+}
+
 /* Ends with the store open. */
 static void play(scene *s)
 {
-    credstore_key_source *reader = fx_key(READER_FILL);
-
     memset(s, 0, sizeof *s);
     fx_begin(&s->f);
     s->f.crypto.fixed = true;
@@ -405,8 +477,7 @@ static void play(scene *s)
     credstore_close(s->store);
     s->f.options.catalogue_count = FX_COUNT(fx_catalogue); /* grows */
     s->store = fx_open(&s->f);
-    fx_add_slot(&s->f, s->store, 1, reader, CS_RIGHT_READ);
-    credstore_key_source_free(reader);
+    play_slots(s);
     play_rotation(s);
 }
 
@@ -853,21 +924,28 @@ static void test_goes_on(void **state)
     credstore_secret_free(secret);
 }
 
-/* The other slot, which has READ alone. */
-static void test_reader_slot(void **state)
+/* Each of the other slots. */
+static void test_reads_by_each_slot(void **state)
 {
     scene *s = *state;
-    credstore_key_source *reader = fx_key(READER_FILL);
-    const credstore_checkbook *view = NULL;
 
-    s->f.options.key = reader;
-    credstore_close(s->store);
-    s->store = fx_open(&s->f);
-    fx_ok(fx_get_checkbook(s->store, FX_KSUID, 0, &view, &s->err), &s->err);
-    assert_int_equal(view->revision, 3);
-    credstore_free(view);
-    fx_reveal_fails(s->store, FX_KSUID, CREDSTORE_E_KEY_UNAVAILABLE);
-    credstore_key_source_free(reader);
+    for (size_t i = 0; i < FX_COUNT(slots); i++) {
+        credstore_key_source *key = key_of(&slots[i]);
+        const credstore_checkbook *view = NULL;
+
+        s->f.options.key = key;
+        credstore_close(s->store);
+        s->store = fx_open(&s->f);
+        assert_int_equal(s->store->keys.slot, i + 1);
+        fx_ok(fx_get_checkbook(s->store, FX_KSUID, 0, &view, &s->err), &s->err);
+        assert_int_equal(view->revision, 3);
+        credstore_free(view);
+        if (slots[i].rights == BOTH)
+            fx_is(s->store, FX_KSUID, 3, "publishable-2", "checkbook-secret-2");
+        else
+            fx_reveal_fails(s->store, FX_KSUID, CREDSTORE_E_KEY_UNAVAILABLE);
+        credstore_key_source_free(key);
+    }
 }
 
 int main(void)
@@ -885,7 +963,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reads_removed, begin, end),
         cmocka_unit_test_setup_teardown(test_reads_audit, begin, end),
         cmocka_unit_test_setup_teardown(test_goes_on, begin, end),
-        cmocka_unit_test_setup_teardown(test_reader_slot, begin, end),
+        cmocka_unit_test_setup_teardown(test_reads_by_each_slot, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

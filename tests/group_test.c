@@ -56,6 +56,7 @@ struct player {
     bool idle, audited, looks; /* puts nothing; enters the audit; looks for the first one's value */
     unsigned number;
     atomic_uint runs, place; /* place: in the order of all that ran */
+    atomic_bool stale;       /* it ran with what another run had begun to use up */
     bool saw;
     uint8_t random[ATTEMPTS + 2][8];
     atomic_bool ended;
@@ -109,6 +110,8 @@ static credstore_status play(cs_txn *txn, void *arg, credstore_error *err)
     credstore_status status = CREDSTORE_OK;
 
     atomic_store(&p->place, atomic_fetch_add(&ran, 1));
+    if (txn->random_used != 0 || txn->changed || txn->bytes != 0)
+        atomic_store(&p->stale, true);
     memcpy(p->random[run], cs_txn_random(txn, 8), 8);
     if (p->gate != NULL && run == 0) {
         atomic_store(&p->gate->entered, true);
@@ -253,6 +256,7 @@ static void answered(const game *g, unsigned i, credstore_status status)
                     p->err.message);
     assert_int_equal(p->got, status);
     assert_int_equal(p->err.status, status);
+    assert_false(p->stale);
     if (p->act == NULL && !p->idle)
         assert_int_equal(is_there(p->store, i), status == CREDSTORE_OK);
 }
@@ -514,18 +518,22 @@ static void test_unknown(void **state)
     bench *b = *state;
 
     for (int done = 1; done >= 0; done--) {
-        game *g = new_game(b->store, 5);
+        game *g = new_game(b->store, 6);
 
         g->players[3].idle = g->players[3].looks = true;
         g->players[4].audited = false; /* without a marker of its own */
+        g->players[5].idle = g->players[5].looks = true;
         for (unsigned i = 0; i < g->count && done == 0; i++)
             take_away(b, i);
         arm(b, FX_COMMIT, 0, 1, CREDSTORE_STORAGE_UNKNOWN, done == 1);
         play_all(g);
         for (unsigned i = 0; i < g->count; i++)
-            answered(g, i, done == 1 || i == 3 ? CREDSTORE_OK : CREDSTORE_E_STORAGE);
-        assert_int_equal(g->players[3].runs, done == 1 ? 1 : 2);
-        assert_int_equal(g->players[3].saw, done == 1);
+            answered(g, i,
+                     done == 1 || i == 3 || i == 5 ? CREDSTORE_OK : CREDSTORE_E_STORAGE);
+        for (unsigned i = 3; i < g->count; i += 2) { /* one leads then, and takes the other */
+            assert_int_equal(g->players[i].runs, done == 1 ? 1 : 2);
+            assert_int_equal(g->players[i].saw, done == 1);
+        }
         free(g);
     }
 }

@@ -112,6 +112,10 @@ class Page:
                     found += [one.strip('"') for one in match[1].split(" , ")]
         return [one for one in found if not re.match(r"^[A-Z][a-z]$", one)]
 
+    def references(self):
+        text = "\n".join(line for line in self.lines if line.startswith("."))
+        return set(re.findall(r"\bXr (\S+) (\d)", text))
+
     def blocks(self, inside_examples):
         """(mark, text) of each literal block"""
         found, block, mark, before = [], None, "", ""
@@ -219,11 +223,9 @@ def check_words(page, exported, vocabulary, links, pages):
         word for _, text in page.blocks(False) for word in re.findall(r"\w+", text))
     nothing({one for one in page.words("Fa", page.part("DESCRIPTION")) if one not in shown},
             page.path + ": arguments of no function that it shows")
-    for line in page.lines:
-        match = re.match(r"\.Xr (\S+) (\d)", line)
-        if match and (match[1], match[2]) not in pages and (match[1], match[2]) not in ELSEWHERE:
-            check(match[2] == "3" and match[1] in links,
-                  "%s points to %s(%s)" % (page.path, match[1], match[2]))
+    nothing({name + " " + section for name, section in page.references()
+             if (name, section) not in pages and (name, section) not in ELSEWHERE and
+             (section != "3" or name not in links)}, page.path + " points to nothing")
 
 
 def check_form(page):
@@ -372,9 +374,8 @@ def check_pages(pages):
         if (page.name, page.section) != ("credstore-format", "5"):
             check_form(page)
     overview = pages["libcredstore", "7"]
-    nothing({page.name for page in pages.values() if page is not overview and
-             ".Xr %s %s" % (page.name, page.section) not in "\n".join(overview.lines).replace(
-                 ".It Xr", ".Xr")}, "libcredstore(7) does not point to")
+    nothing(set(pages) - {("libcredstore", "7")} - overview.references(),
+            "libcredstore(7) does not point to")
 
 
 def main():

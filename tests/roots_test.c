@@ -20,12 +20,14 @@ typedef struct service {
     unsigned wraps, unwraps;
     uint8_t pad;
     credstore *busy; /* a store to change from inside */
+    size_t kind;     /* by a record of this kind */
     credstore_status changed;
+    bool fails_own_alone; /* unwrap_answer is of its own blobs; of others it says GONE */
 } service;
 
 static int32_t change_from_inside(service *s)
 {
-    const test_kind *k = &test_kinds[0];
+    const test_kind *k = &test_kinds[s->kind];
     const test_at at = test_at_of(k);
     credstore_actor root;
     credstore_call call;
@@ -61,10 +63,12 @@ static int32_t unwrap(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *
     service *s = ctx;
 
     s->unwraps++;
-    if (s->unwrap_answer != 0)
+    if (s->unwrap_answer != 0 && !s->fails_own_alone)
         return s->unwrap_answer;
     if (blob[blob_len - 1] != s->pad)
         return CREDSTORE_KEY_GONE;
+    if (s->unwrap_answer != 0)
+        return s->unwrap_answer;
     assert_int_equal(*len, 64);
     for (size_t i = 0; i + 1 < blob_len; i++)
         keys[i] = blob[i] ^ s->pad;
@@ -224,15 +228,54 @@ static void a_service_fails(test_world *w)
     credstore_key_source_free(source);
 }
 
-/* The service changes the same store while it wraps: it is not asked inside a transaction. */
+/* Of several slots: another's blob in front hides neither a failure nor the slot that opens. */
+static void a_service_fails_behind_another(test_world *w)
+{
+    static const struct {
+        int32_t answer;
+        credstore_status status;
+    } rows[] = {
+        {CREDSTORE_KEY_DENIED, CREDSTORE_E_FORBIDDEN},
+        {CREDSTORE_KEY_TRANSIENT, CREDSTORE_E_BUSY},
+        {CREDSTORE_KEY_FAILED, CREDSTORE_E_KEY_UNAVAILABLE},
+    };
+    service s = {.pad = 0x5a}, other = {.pad = 0xa5};
+    credstore_key_source *mine = source_of(&s), *others = source_of(&other);
+    credstore_error err;
+
+    add(w, others, BOTH);
+    add(w, mine, BOTH);
+    s.fails_own_alone = true;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && w->t.engine == TEST_LMDB; i++) {
+        s.unwrap_answer = rows[i].answer;
+        assert_status(rows[i].status, reopen_with(w, mine, &err), &err);
+        assert_int_equal(err.native, rows[i].answer);
+    }
+    credstore_key_source_free(mine);
+    credstore_key_source_free(others);
+}
+
+/* The service changes the same store while it wraps and while it unwraps: it is not asked inside a
+   transaction. */
 static void a_service_is_outside(test_world *w)
 {
     service s = {.pad = 0x5a, .changed = CREDSTORE_E_INTERNAL};
     credstore_key_source *source = source_of(&s);
+    credstore_options options = w->t.options;
+    credstore *second = NULL;
+    credstore_error err;
 
     s.busy = w->t.store;
     add(w, source, BOTH);
     assert_status(CREDSTORE_OK, s.changed, NULL);
+    s.changed = CREDSTORE_E_INTERNAL;
+    s.kind++;
+    options.key = source;
+    if (w->t.engine == TEST_LMDB) {
+        assert_status(CREDSTORE_OK, credstore_open(w->t.path, &options, &second, &err), &err);
+        assert_status(CREDSTORE_OK, s.changed, NULL);
+        credstore_close(second);
+    }
     credstore_key_source_free(source);
 }
 
@@ -276,6 +319,98 @@ static void read_alone(test_world *w)
     credstore_key_source_free(source);
 }
 
+/* A sidecar: it verifies API keys and lists, and no secret that it is asked for comes out. */
+static void read_alone_verifies(test_world *w)
+{
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("of a sidecar"),
+                                           .permissions = CREDSTORE_STRINGS(NULL, 0)};
+    credstore_key_source *source = passphrase("sidecar");
+    const credstore_api_key_page *page = NULL;
+    credstore_secret *key = NULL;
+    credstore_actor actor;
+    credstore_error err;
+
+    assert_status(CREDSTORE_OK,
+                  credstore_api_key_issue(w->t.store, &w->call, "test", &patch, &key, NULL, &err),
+                  &err);
+    add(w, source, CREDSTORE_ROOT_READ);
+    if (w->t.engine == TEST_LMDB) {
+        assert_status(CREDSTORE_OK, reopen_with(w, source, &err), &err);
+        assert_false(w->t.store->keys.can_reveal);
+    }
+    assert_status(CREDSTORE_OK,
+                  credstore_api_key_verify(w->t.store, credstore_secret_ptr(key), CREDSTORE_NTS,
+                                           &actor, &err),
+                  &err);
+    assert_status(CREDSTORE_OK, credstore_api_key_list(w->t.store, &w->call, NULL, &page, &err),
+                  &err);
+    assert_int_equal(page->count, 1);
+    assert_int_equal(page->items[0].status, CREDSTORE_OK);
+    assert_string_equal(page->items[0].view->description, "of a sidecar");
+    assert_string_equal(page->items[0].id, actor.id);
+    credstore_free(page);
+    credstore_secret_free(key);
+    credstore_key_source_free(source);
+}
+
+/* ---- a refused opening leaves the store as it was ---- */
+
+static void data_file(const test_world *w, cs_buf *out)
+{
+    char path[TEST_PATH_MAX + 16];
+    uint8_t part[4096];
+    size_t got;
+    FILE *file;
+
+    (void)snprintf(path, sizeof path, "%s/data.mdb", w->t.path);
+    file = fopen(path, "rb");
+    assert_non_null(file);
+    while ((got = fread(part, 1, sizeof part, file)) > 0)
+        cs_buf_add(out, part, got);
+    assert_int_equal(fclose(file), 0);
+    assert_true(out->len > 0 && !out->failed);
+}
+
+static void refused_is_as_it_was(test_world *w)
+{
+    service denied = {.pad = 1, .unwrap_answer = CREDSTORE_KEY_DENIED},
+            gone = {.pad = 1, .unwrap_answer = CREDSTORE_KEY_GONE},
+            transient = {.pad = 1, .unwrap_answer = CREDSTORE_KEY_TRANSIENT},
+            failed = {.pad = 1, .unwrap_answer = CREDSTORE_KEY_FAILED}, maker = {.pad = 1};
+    const struct {
+        credstore_key_source *source;
+        credstore_status status;
+    } rows[] = {
+        {passphrase("wrong"), CREDSTORE_E_KEY_UNAVAILABLE},
+        {source_of(&denied), CREDSTORE_E_FORBIDDEN},
+        {source_of(&gone), CREDSTORE_E_KEY_UNAVAILABLE},
+        {source_of(&transient), CREDSTORE_E_BUSY},
+        {source_of(&failed), CREDSTORE_E_KEY_UNAVAILABLE},
+    };
+    credstore_key_source *right = passphrase("right"), *service_key = source_of(&maker);
+    cs_buf before = {0}, after = {0};
+    credstore_error err;
+
+    if (w->t.engine == TEST_LMDB) {
+        add(w, right, BOTH);
+        add(w, service_key, BOTH);
+        data_file(w, &before);
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+            assert_status(rows[i].status, reopen_with(w, rows[i].source, &err), &err);
+        data_file(w, &after);
+        assert_int_equal(before.len, after.len);
+        assert_memory_equal(before.ptr, after.ptr, before.len);
+        assert_status(CREDSTORE_OK, reopen_with(w, right, &err), &err);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        credstore_key_source_free(rows[i].source);
+    credstore_key_source_free(right);
+    credstore_key_source_free(service_key);
+    cs_buf_free(&before);
+    cs_buf_free(&after);
+}
+
 /* ---- listing and removing ---- */
 
 static void lists(test_world *w)
@@ -292,11 +427,11 @@ static void lists(test_world *w)
     assert_status(CREDSTORE_OK, credstore_root_list(w->t.store, &w->call, &page, &err), &err);
     assert_int_equal(page->count, 3);
     for (uint32_t i = 0; i < page->count; i++) {
-        assert_int_equal(page->items[i].slot, i);
-        assert_int_equal(page->items[i].method, methods[i]);
-        assert_int_equal(page->items[i].rights, i == 1 ? (int)CREDSTORE_ROOT_READ : BOTH);
-        assert_int_equal(page->items[i].is_own, i == 0);
-        assert_int_equal(page->items[i].status, CREDSTORE_OK);
+        assert_int_equal(page->items[i]->slot, i);
+        assert_int_equal(page->items[i]->method, methods[i]);
+        assert_int_equal(page->items[i]->rights, i == 1 ? (int)CREDSTORE_ROOT_READ : BOTH);
+        assert_int_equal(page->items[i]->is_own, i == 0);
+        assert_int_equal(page->items[i]->status, CREDSTORE_OK);
     }
     credstore_free(page);
     credstore_key_source_free(a);
@@ -376,8 +511,8 @@ static void damage_locks_out_no_other(test_world *w)
     add(w, source, BOTH);
     assert_status(CREDSTORE_OK, cs_txn_write(w->t.store, &work, &err), &err);
     assert_status(CREDSTORE_OK, credstore_root_list(w->t.store, &w->call, &page, &err), &err);
-    assert_int_equal(page->items[0].status, CREDSTORE_E_INTEGRITY);
-    assert_int_equal(page->items[1].status, CREDSTORE_OK);
+    assert_int_equal(page->items[0]->status, CREDSTORE_E_INTEGRITY);
+    assert_int_equal(page->items[1]->status, CREDSTORE_OK);
     credstore_free(page);
     if (w->t.engine == TEST_LMDB) {
         assert_status(CREDSTORE_E_INTEGRITY, reopen_with(w, old, &err), &err);
@@ -385,6 +520,53 @@ static void damage_locks_out_no_other(test_world *w)
         assert_status(CREDSTORE_OK, credstore_root_remove(w->t.store, &w->call, 0, &err), &err);
     }
     credstore_key_source_free(source);
+}
+
+static credstore_status shorten_slot(cs_txn *txn, void *arg, credstore_error *err)
+{
+    const uint16_t *slot = arg;
+    credstore_bytes there;
+    bool found = false;
+    cs_buf value = {0};
+    cs_key key;
+    credstore_status status;
+
+    cs_key_root(&key, *slot);
+    status = cs_txn_get(txn, &key, &there, &found, err);
+    assert_true(status != CREDSTORE_OK || found);
+    cs_buf_add(&value, there.ptr, there.len - 1);
+    if (status == CREDSTORE_OK)
+        status = cs_txn_put(txn, &key, &value, err);
+    cs_buf_free(&value);
+    return status;
+}
+
+/* A slot of each method that lacks its last byte, though its head is sound, is listed as damaged,
+   and does not stand in for the last one with a right. */
+static void damage_is_no_other_key(test_world *w)
+{
+    service s = {.pad = 1};
+    credstore_key_source *sources[] = {NULL, passphrase("x"), source_of(&s)};
+    const credstore_root_page *page = NULL;
+    credstore_error err;
+
+    assert_status(CREDSTORE_OK,
+                  credstore_key_bytes("another root key of 32 bytes -->", 32, &sources[0], &err),
+                  &err);
+    for (uint16_t i = 0; i < 3; i++) {
+        uint16_t slot = (uint16_t)add(w, sources[i], BOTH);
+        const cs_work work = {shorten_slot, &slot, 0};
+
+        assert_status(CREDSTORE_OK, cs_txn_write(w->t.store, &work, &err), &err);
+        credstore_key_source_free(sources[i]);
+    }
+    assert_status(CREDSTORE_OK, credstore_root_list(w->t.store, &w->call, &page, &err), &err);
+    for (uint32_t i = 0; i < page->count; i++)
+        assert_int_equal(page->items[i]->status, i == 0 ? CREDSTORE_OK : CREDSTORE_E_INTEGRITY);
+    credstore_free(page);
+    assert_status(CREDSTORE_E_CONFLICT, credstore_root_remove(w->t.store, &w->call, 0, &err), &err);
+    for (uint32_t i = 1; i <= 3; i++)
+        assert_status(CREDSTORE_OK, credstore_root_remove(w->t.store, &w->call, i, &err), &err);
 }
 
 /* ---- who, and what ---- */
@@ -441,12 +623,16 @@ int main(void)
         {"a passphrase makes a store", a_passphrase_makes},
         {"a key service opens", a_service_opens},
         {"a key service fails in each way", a_service_fails},
+        {"a key service fails behind another", a_service_fails_behind_another},
         {"a key service is asked outside of transactions", a_service_is_outside},
         {"READ alone", read_alone},
+        {"READ alone verifies and lists", read_alone_verifies},
+        {"a refused opening leaves all as it was", refused_is_as_it_was},
         {"lists", lists},
         {"never the last one with a right", never_the_last},
         {"at most 64", at_most_64},
         {"damage locks out no other", damage_locks_out_no_other},
+        {"damage is no other key", damage_is_no_other_key},
         {"refuses", refuses},
     };
 

@@ -340,6 +340,29 @@ static void test_unknown_founding(void **state)
 
 /* ---- the writer's turn ---- */
 
+/* BUSY tells what was waited for. */
+static void test_busy_with_what(void **state)
+{
+    static const struct {
+        int op;
+        const char *word;
+    } rows[] = {{FX_BEGIN_WRITE, "writer's turn"},
+                {FX_BEGIN_READ, "place for a reader"},
+                {FX_PUT, "make room"},
+                {FX_COMMIT, "make room"}};
+    bench *b = *state;
+    credstore_error err;
+
+    for (size_t i = 0; i < FX_COUNT(rows); i++) {
+        arm(b, rows[i].op, 0, 1, CREDSTORE_STORAGE_BUSY);
+        fx_fails(fx_set_publishable(b->store, FX_KSUID, "never", &err), CREDSTORE_E_BUSY, &err);
+        assert_non_null(strstr(err.message, rows[i].word));
+        assert_true(err.retry_after_s > 0);
+        unchanged(b);
+    }
+    goes_on(b, 2);
+}
+
 static void test_busy(void **state)
 {
     bench *b = *state;
@@ -1176,6 +1199,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown_for_good, begin, end),
         cmocka_unit_test(test_unknown_founding),
         cmocka_unit_test_setup_teardown(test_busy, begin, end),
+        cmocka_unit_test_setup_teardown(test_busy_with_what, begin, end),
         cmocka_unit_test_setup_teardown(test_every_call_fails, begin, end),
         cmocka_unit_test_setup_teardown(test_commit_answers_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_get_hands_over_nothing, begin, end),

@@ -31,7 +31,8 @@ enum {
     CREDSTORE_STORAGE_CONFLICT = 3,    /* commit, put, del: others were faster, or the engine had to
                                           make room; nothing changed, the whole is tried again */
     CREDSTORE_STORAGE_UNKNOWN = 4,     /* commit: cannot tell whether it took place */
-    CREDSTORE_STORAGE_BUSY = 5,        /* begin: wait_ms went by */
+    CREDSTORE_STORAGE_BUSY = 5,        /* begin: wait_ms went by, or no place for a reader; put,
+                                          del, commit: no room as long as others read */
     CREDSTORE_STORAGE_UNAVAILABLE = 6, /* any other failure of the engine */
     CREDSTORE_STORAGE_FULL = 7,        /* no room */
     CREDSTORE_STORAGE_TOO_LARGE = 8,   /* key over 511 bytes, or a value over the engine's limit */

@@ -47,7 +47,8 @@ static const result_row results[] = {
     {MDB_PAGE_FULL, CREDSTORE_STORAGE_CORRUPT},
     {MDB_CURSOR_FULL, CREDSTORE_STORAGE_CORRUPT},
     {ENOMEM, CREDSTORE_STORAGE_NO_MEMORY},
-    {ETIMEDOUT, CREDSTORE_STORAGE_BUSY},
+    {ETIMEDOUT, CREDSTORE_STORAGE_BUSY}, /* the turn or the guard */
+    {EBUSY, CREDSTORE_STORAGE_BUSY},     /* the map could not be moved, or was, for too long */
     {MDB_READERS_FULL, CREDSTORE_STORAGE_BUSY},
     {MDB_MAP_RESIZED, CREDSTORE_STORAGE_BUSY},
 };
@@ -149,7 +150,7 @@ static int claim(cs_lmdb_env *env, cs_lmdb_txn **out)
             break;
         unclaim(env, txn);
         if (naps++ >= CS_LMDB_DRAIN_WAIT_MS)
-            return ETIMEDOUT;
+            return EBUSY;
         cs_lmdb_sleep_ms(1);
     }
     *out = txn;

@@ -114,7 +114,7 @@ static int move_map(cs_lmdb_env *env, int (*move)(cs_lmdb_env *env, const MDB_en
     while (!is_quiet(env) && rc == 0) {
         cs_lmdb_sleep_ms(1);
         if (cs_lmdb_now_ms() >= end)
-            rc = ETIMEDOUT;
+            rc = EBUSY;
     }
     if (rc == 0)
         rc = mdb_env_info(env->mdb, &info);

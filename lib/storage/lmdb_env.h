@@ -81,8 +81,8 @@ credstore_status cs_lmdb_env_open(const char *path, uint32_t flags, cs_lmdb_env 
 void cs_lmdb_env_close(cs_lmdb_env *env);
 void *cs_lmdb_env_share(cs_lmdb_env *env, void *(*make)(void), void (*drop)(void *shared));
 /* Maps the data file anew after MDB_MAP_RESIZED, once the process's transactions have ended. The
-   caller holds the writer's turn and no transaction. Answers an LMDB code; ETIMEDOUT: a transaction
-   did not end. */
+   caller holds the writer's turn and no transaction. Answers an LMDB code; EBUSY: a transaction did
+   not end. */
 int cs_lmdb_env_remap(cs_lmdb_env *env);
 /* The same after MDB_MAP_FULL, to a larger map. ENOMEM: there is no address space for one. */
 int cs_lmdb_env_grow(cs_lmdb_env *env);

@@ -29,6 +29,7 @@ TABLES = {META, ROOT, KEYRING, CATALOGUE, ROTATION, RECORD, OWNER, LANE, RECEIPT
 DAY = 86400000
 NO_SCOPE = bytes(16)
 NO_RIGHT = "(no right to reveal)"
+METHODS = {1: "key", 2: "passphrase", 3: "pad"}  # what expected.json knows of a slot's root key
 BODY, SECRET, NAME, CHAIN = 1, 2, 3, 4
 TEXT, FLAG, TIME, PERMISSIONS, SECRET_FIELD, SHA256 = range(6)
 TOKENS = {80: SHA256, 81: SHA256, 82: TIME, 83: TEXT, 84: TEXT}
@@ -93,6 +94,14 @@ def xaes_open(key, nonce, sealed, tag, associated):
         raise Damaged("a box does not open where it lies") from None
 
 
+def stretched(passphrase, head):
+    """The root key of a passphrase slot; a cost beyond the format's is not paid."""
+    log2_n, r, p = struct.unpack(">BII", head[19:28])
+    need(1 <= log2_n <= 20 and 1 <= r <= 8 and 1 <= p <= 16, "cost of a slot")
+    return hashlib.scrypt(passphrase.encode(), salt=head[28:60], n=1 << log2_n, r=r, p=p,
+                          maxmem=(1 << 30) + (1 << 24), dklen=32)
+
+
 def mac(key, message):
     return hmac.new(key, message, hashlib.sha256).digest()
 
@@ -133,11 +142,12 @@ def sealed_value(raw):
 # ---- a store ----
 
 class Store:
-    def __init__(self, pairs, root_key, asked):
-        """asked: the requests with an idempotency key, which alone name their receipts."""
+    def __init__(self, pairs, root, asked):
+        """root: a root key of expected.json. asked: the requests with an idempotency key, which
+        alone name their receipts."""
         self.pairs, self.boxes = pairs, 0
         self.read_header()
-        self.open_slots(root_key)
+        self.open_slots(root)
         self.read_sealed_header()
         self.read_keyring()
         self.read_catalogue()
@@ -166,23 +176,46 @@ class Store:
         self.id = rest.take(16)
         rest.end()
 
-    def open_slots(self, root_key):
+    def open_slots(self, root):
         self.slot = None
         for key, value in sorted(self.table(ROOT).items()):
-            slot, head, rest = struct.unpack(">H", key)[0], value[:19], Bytes(value[19:])
-            check = mac(root_key, b"credstore root slot\0" + self.id + key)[:16]
-            need(len(head) == 19 and head[0] == 1, "slot")
-            if head[3:] != check:
+            slot, = struct.unpack(">H", key)
+            need(len(value) >= 19 and value[0] == 1 and value[1] in METHODS, "slot")
+            if METHODS[value[1]] not in root:
                 continue
-            need(self.slot is None and head[1] == 1, "method")
-            box = Box(rest)
+            rest = Bytes(value)
+            head = rest.take(60 if value[1] == 2 else 19)
+            opens = self.unwrap_blob if value[1] == 3 else self.unwrap_box
+            keys = opens(root, slot, head, rest)
+            if keys is None:
+                continue
             rest.end()
-            need(box.key_id == 0, "key id of a slot")
-            keys = box.open(self, root_key, 6, ident=head, field=slot)
+            need(self.slot is None, "two slots of one root key")
             self.slot, self.rights = slot, head[2]
             need(len(keys) == (64 if self.rights & 2 else 32) and self.rights & 1, "rights")
             self.body_store_key, self.secret_store_key = keys[:32], keys[32:]
         need(self.slot is not None, "no slot of this key")
+
+    def checks(self, key, slot, head):
+        message = b"credstore root slot\0" + self.id + struct.pack(">H", slot)
+        return head[3:19] == mac(key, message)[:16]
+
+    def unwrap_box(self, root, slot, head, rest):
+        key = bytes.fromhex(root["key"]) if head[1] == 1 else stretched(root["passphrase"], head)
+        if not self.checks(key, slot, head):
+            return None
+        box = Box(rest)
+        need(box.key_id == 0, "key id of a slot")
+        return box.open(self, key, 6, ident=head, field=slot)
+
+    def unwrap_blob(self, root, slot, head, rest):
+        """The scenario's key service puts the keys under a pad, and the pad's byte behind them."""
+        blob = rest.take(rest.number("H"))
+        if blob[-1:] != bytes([root["pad"]]):
+            return None
+        keys = bytes(byte ^ root["pad"] for byte in blob[:-1])
+        need(self.checks(keys[:32], slot, head), "keys of a blob")
+        return keys
 
     def read_sealed_header(self):
         box = sealed_value(self.table(META)[b"\1"])
@@ -654,7 +687,7 @@ class Count:
 
 
 def check_whole(pairs, expected, root):
-    store = Store(pairs, bytes.fromhex(root["key"]), expected["receipts"])
+    store = Store(pairs, root, expected["receipts"])
     left = list(store.records)
     Count.check("slot and rights", (store.slot, store.rights) == (root["slot"], root["rights"]))
     Count.check("created at", store.created_at == expected["created_at"])
@@ -689,21 +722,23 @@ def check_whole(pairs, expected, root):
     return store
 
 
-def check_damage(pairs, root_key, asked):
-    """One byte at a time, and one value less at a time: all refused."""
+def check_damage(pairs, roots, asked):
+    """One byte at a time, and one value less at a time: all refused. The first root key sees to all
+    but the other slots, which each see to themselves."""
     step = int(os.environ.get("CREDSTORE_DAMAGE_STEP", "13"))  # 1: every byte
     tried = refused = 0
+    slots = {struct.pack(">BH", ROOT, root["slot"]): root for root in roots}
     damaged = [(key, value[:n] + bytes([value[n] ^ 1]) + value[n + 1:])
-               for key, value in pairs.items() if key[:3] != b"\x02\0\1"  # another key's slot
-               for n in range(0, len(value), step)]
+               for key, value in pairs.items() for n in range(0, len(value), step)]
     damaged += [(key, None) for key in pairs if key[0] not in (ROOT, ROTATION, USAGE)]
+    damaged += [(key, None) for key in slots]
     for key, value in damaged:
         changed = {k: v for k, v in pairs.items() if k != key}
         if value is not None:
             changed[key] = value
         tried += 1
         try:
-            Store(changed, root_key, asked)
+            Store(changed, slots.get(key, roots[0]), asked)
             print("not seen: %s" % key.hex())
         except (Damaged, KeyError, IndexError, struct.error, ValueError):
             refused += 1
@@ -721,9 +756,11 @@ def main():
     with open(os.path.join(FOLDER, "expected.json"), encoding="utf-8") as file:
         expected = json.load(file)
     Count.check("tables", {key[0] for key in pairs} == TABLES)
+    slots = {struct.pack(">BH", ROOT, root["slot"]) for root in expected["root_keys"]}
+    Count.check("slots", slots == {key for key in pairs if key[0] == ROOT})
     for root in expected["root_keys"]:
         check_whole(pairs, expected, root)
-    check_damage(pairs, bytes.fromhex(expected["root_keys"][0]["key"]), expected["receipts"])
+    check_damage(pairs, expected["root_keys"], expected["receipts"])
     print("%d passed, %d failed" % (Count.passed, Count.failed))
     return 1 if Count.failed else 0
 

@@ -379,7 +379,7 @@ static int is_rotating(credstore *store, const credstore_call *call, credstore_e
     if (credstore_keys_list(store, call, 0, &page, err) != CREDSTORE_OK)
         return -1;
     for (uint32_t i = 0; i < page->count; i++)
-        rotating = rotating || page->items[i].state == CREDSTORE_DATA_KEY_RETIRING;
+        rotating = rotating || page->items[i]->state == CREDSTORE_DATA_KEY_RETIRING;
     credstore_free(page);
     return rotating;
 }
@@ -459,9 +459,9 @@ static bool count_boxes(void *arg, credstore_bytes key, credstore_bytes value)
         bool active = false;
 
         for (uint32_t i = 0; i < scan->page->count; i++)
-            active = active || (scan->page->items[i].purpose == boxes[b].purpose &&
-                                scan->page->items[i].id == boxes[b].box.key_id &&
-                                scan->page->items[i].state == CREDSTORE_DATA_KEY_ACTIVE);
+            active = active || (scan->page->items[i]->purpose == boxes[b].purpose &&
+                                scan->page->items[i]->id == boxes[b].box.key_id &&
+                                scan->page->items[i]->state == CREDSTORE_DATA_KEY_ACTIVE);
         scan->active += active;
         scan->other += !active;
     }
@@ -482,9 +482,10 @@ static void check_boxes(credstore *store, const credstore_data_key_page *page)
     assert_status(CREDSTORE_OK, cs_txn_scan(&txn, &from, &to, &scan, &err), &err);
     cs_txn_end(&txn);
     for (uint32_t i = 0; i < page->count; i++) {
-        told += page->items[i].boxes;
-        assert_true(page->items[i].boxes == 0 || page->items[i].state == CREDSTORE_DATA_KEY_ACTIVE);
-        assert_int_not_equal(page->items[i].state, CREDSTORE_DATA_KEY_RETIRING);
+        told += page->items[i]->boxes;
+        assert_true(page->items[i]->boxes == 0 ||
+                    page->items[i]->state == CREDSTORE_DATA_KEY_ACTIVE);
+        assert_int_not_equal(page->items[i]->state, CREDSTORE_DATA_KEY_RETIRING);
     }
     printf("%" PRIu64 " values, %" PRIu64 " boxes under active keys, %" PRIu64 " under others\n",
            seen.values, seen.active, seen.other);

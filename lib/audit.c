@@ -159,3 +159,39 @@ credstore_status cs_audit_check(cs_txn *txn, uint64_t seq, const uint8_t chain[C
     cs_buf_free(&plain);
     return status;
 }
+
+/* ---- the anchor: where the audit begins after pruning ---- */
+
+enum { ANCHOR_LEN = 8 + CS_CHAIN_LEN };
+static const cs_label anchor_label = {.role = CS_ROLE_ANCHOR};
+
+credstore_status cs_anchor_read(cs_txn *txn, cs_anchor *out, credstore_error *err)
+{
+    cs_buf plain = {0};
+    bool found = false;
+    cs_key key;
+    credstore_status status;
+
+    memset(out, 0, sizeof *out);
+    cs_key_anchor(&key, 0);
+    status = cs_txn_get_sealed(txn, &key, &anchor_label, &plain, &found, err);
+    if (status == CREDSTORE_OK && found && plain.len != ANCHOR_LEN)
+        status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The audit's anchor is damaged");
+    if (status == CREDSTORE_OK && found) {
+        out->seq = cs_get_u64(plain.ptr);
+        memcpy(out->chain, plain.ptr + 8, CS_CHAIN_LEN);
+    }
+    cs_buf_free(&plain);
+    return status;
+}
+
+credstore_status cs_anchor_put(cs_txn *txn, const cs_anchor *anchor, credstore_error *err)
+{
+    uint8_t plain[ANCHOR_LEN];
+    cs_key key;
+
+    cs_put_u64(plain, anchor->seq);
+    memcpy(plain + 8, anchor->chain, CS_CHAIN_LEN);
+    cs_key_anchor(&key, 0);
+    return cs_txn_put_sealed(txn, &key, &anchor_label, cs_bytes(plain, sizeof plain), err);
+}

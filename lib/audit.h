@@ -33,4 +33,14 @@ credstore_status cs_audit_check(cs_txn *txn, uint64_t seq, const uint8_t chain[C
 credstore_status cs_audit_chain(const credstore *store, uint64_t seq, const cs_buf *plain,
                                 uint8_t out[CS_CHAIN_LEN], credstore_error *err);
 
+/* Where the audit begins after pruning. */
+typedef struct cs_anchor {
+    uint64_t seq; /* the last entry that is gone; 0 = none is */
+    uint8_t chain[CS_CHAIN_LEN];
+} cs_anchor;
+
+/* read: zero if nothing was pruned; E_INTEGRITY. put: a write. */
+credstore_status cs_anchor_read(cs_txn *txn, cs_anchor *out, credstore_error *err);
+credstore_status cs_anchor_put(cs_txn *txn, const cs_anchor *anchor, credstore_error *err);
+
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "error.h"
-#include "ledger.h"
+#include "audit.h"
 #include "sized.h"
 
 static const uint16_t starts[] = {

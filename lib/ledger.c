@@ -101,44 +101,6 @@ credstore_status cs_ledger_entry_read(cs_txn *txn, uint64_t seq, cs_buf *plain,
     return status;
 }
 
-/* ---- the anchor: where the audit begins after pruning ---- */
-
-typedef cs_anchor anchor;
-
-enum { ANCHOR_LEN = 8 + CS_CHAIN_LEN };
-static const cs_label anchor_label = {.role = CS_ROLE_ANCHOR};
-
-credstore_status cs_anchor_read(cs_txn *txn, cs_anchor *out, credstore_error *err)
-{
-    cs_buf plain = {0};
-    bool found = false;
-    cs_key key;
-    credstore_status status;
-
-    memset(out, 0, sizeof *out);
-    cs_key_anchor(&key, 0);
-    status = cs_txn_get_sealed(txn, &key, &anchor_label, &plain, &found, err);
-    if (status == CREDSTORE_OK && found && plain.len != ANCHOR_LEN)
-        status = damaged(err);
-    if (status == CREDSTORE_OK && found) {
-        out->seq = cs_get_u64(plain.ptr);
-        memcpy(out->chain, plain.ptr + 8, CS_CHAIN_LEN);
-    }
-    cs_buf_free(&plain);
-    return status;
-}
-
-static credstore_status put_anchor(cs_txn *txn, const anchor *a, credstore_error *err)
-{
-    uint8_t plain[ANCHOR_LEN];
-    cs_key key;
-
-    cs_put_u64(plain, a->seq);
-    memcpy(plain + 8, a->chain, CS_CHAIN_LEN);
-    cs_key_anchor(&key, 0);
-    return cs_txn_put_sealed(txn, &key, &anchor_label, cs_bytes(plain, sizeof plain), err);
-}
-
 credstore_status cs_ledger_first_time(cs_txn *txn, int64_t *out, credstore_error *err)
 {
     cs_buf plain = {0};
@@ -231,7 +193,7 @@ static credstore_status look(reading *r, uint64_t after_seq, uint32_t limit, boo
 {
     bool found = false;
     cs_head head;
-    anchor gone = {0};
+    cs_anchor gone = {0};
     cs_txn txn;
     uint64_t seq;
     credstore_status status = cs_txn_read(r->op.store, &txn, err);
@@ -320,7 +282,7 @@ static credstore_status walk(cs_txn *txn, const cs_head *head, const credstore_c
                              credstore_error *err)
 {
     uint8_t chain[CS_CHAIN_LEN], previous[CS_CHAIN_LEN];
-    anchor gone;
+    cs_anchor gone;
     uint64_t seq = head->last_seq;
     credstore_status status = cs_anchor_read(txn, &gone, err);
 
@@ -407,7 +369,7 @@ static credstore_status prune_batch(cs_txn *txn, void *arg, credstore_error *err
     pruning *p = arg;
     const cs_audit_entry entry = cs_op_entry(p->op, CS_ACTION_PRUNE);
     uint8_t chain[CS_CHAIN_LEN];
-    anchor gone, next;
+    cs_anchor gone, next;
     credstore_status status = cs_anchor_read(txn, &gone, err);
 
     p->more = false;
@@ -430,7 +392,7 @@ static credstore_status prune_batch(cs_txn *txn, void *arg, credstore_error *err
         status = cs_txn_del(txn, &key, err);
     }
     if (status == CREDSTORE_OK)
-        status = put_anchor(txn, &next, err);
+        status = cs_anchor_put(txn, &next, err);
     return status == CREDSTORE_OK ? cs_audit_append(txn, &entry, err) : status;
 }
 

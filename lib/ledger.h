@@ -24,13 +24,4 @@ credstore_status cs_ledger_entry_read(cs_txn *txn, uint64_t seq, cs_buf *plain,
 /* The time of the oldest entry that pruning has left. E_INTEGRITY. */
 credstore_status cs_ledger_first_time(cs_txn *txn, int64_t *out, credstore_error *err);
 
-/* Where the audit begins after pruning. */
-typedef struct cs_anchor {
-    uint64_t seq; /* the last entry that is gone; 0 = none is */
-    uint8_t chain[CS_CHAIN_LEN];
-} cs_anchor;
-
-/* E_INTEGRITY. */
-credstore_status cs_anchor_read(cs_txn *txn, cs_anchor *out, credstore_error *err);
-
 #endif

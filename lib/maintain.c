@@ -8,8 +8,8 @@
 
 #include "clock.h"
 #include "drop.h"
-#include "ends.h"
 #include "error.h"
+#include "expire.h"
 #include "load.h"
 #include "marks.h"
 #include "receipt.h"

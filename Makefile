@@ -6,7 +6,7 @@
 #   check-abi abi-accept             the interface against tests/abi; write down what is new in it
 #   check-root                       from an empty Debian: as root, with the network, some minutes
 #   bench load                       the hot paths against their floor; the example under load, 30 s
-#   campaign-rotation campaign-kills campaign-powercut              the long forms: minutes each
+#   campaign-rotation campaign-check campaign-kills campaign-powercut   the long forms: minutes each
 #   install uninstall clean
 #   dist distcheck                   the source as libcredstore-VERSION.tar.gz; all checks from it
 #
@@ -309,12 +309,16 @@ load: $(HTTPD_NEEDS)
 	@CREDSTORE_BUILD='$(abspath $(BUILD))' CREDSTORE_LOAD_SECONDS=30 $(PYTHON) tests/httpd/load_test.py
 
 # The long forms of what is small in `check`. Rotation of 100000 records' keys, killed 200 times:
-# minutes. Writers and a reader, killed 1000 times: one. Power cuts, 200000 states: some.
-.PHONY: campaign-rotation campaign-kills campaign-powercut
+# minutes. credstore_check() over 100000 sound records, with its rate: one. Writers and a reader,
+# killed 1000 times: one. Power cuts, 200000 states: some.
+.PHONY: campaign-rotation campaign-check campaign-kills campaign-powercut
 campaign-rotation:
 	+@$(SUB) $(BUILD)/tests/stress/rotation_test
 	@CREDSTORE_RECORDS=$${CREDSTORE_RECORDS:-100000} CREDSTORE_KILLS=$${CREDSTORE_KILLS:-200} \
 	  $(BUILD)/tests/stress/rotation_test
+campaign-check:
+	+@$(SUB) $(BUILD)/tests/check_test
+	@CREDSTORE_RECORDS=$${CREDSTORE_RECORDS:-100000} $(BUILD)/tests/check_test
 campaign-kills:
 	+@$(SUB) $(BUILD)/tests/stress/killed_test
 	@CREDSTORE_KILLS=$${CREDSTORE_KILLS:-1000} $(BUILD)/tests/stress/killed_test

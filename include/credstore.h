@@ -339,8 +339,8 @@ typedef struct credstore_options {
 
 /* A root key in a file: exactly 32 bytes, a regular file that only its owner can read.
    CREDSTORE_KEY_CREATE makes one (0600, random, synced) if there is none.
-   E_NOT_FOUND: no file. E_FORBIDDEN: others can read it. E_INVALID: not 32 bytes, not a regular
-   file. */
+   E_NOT_FOUND: no file. E_FORBIDDEN: others can read it, or it is another user's and not root's, or
+   may not be read or made. E_INVALID: not 32 bytes, not a regular file. E_FULL, E_ENTROPY. */
 enum { CREDSTORE_KEY_CREATE = 1 };
 CREDSTORE_API credstore_status credstore_key_file(const char *path, uint32_t flags,
                                                   credstore_key_source **out, credstore_error *err);
@@ -413,8 +413,10 @@ CREDSTORE_API void credstore_close(credstore *store);
    opens the store. A slot with READ alone gets only the key of the bodies: who opens by it gets,
    lists, verifies and reads history, and is answered E_KEY_UNAVAILABLE where a secret would have to
    be opened or stored. To change a root key, add the new one, then remove the old one.
-   The store's own keys stay: who held a removed root key and a copy of the file from that time can
-   still read that copy, and, with the store keys taken from it, what is sealed under them later.
+   The store's two keys stay as they are, and they seal the keyring: who has taken them, by a root
+   key that was removed since and a copy of the file from that time, or from a process's memory,
+   opens every later copy of the file that he comes by, rotated or not. Only a new store, to which
+   the records are carried, has others.
    All three are for SYSTEM and for USER with SUPER: others E_FORBIDDEN. Any thread. */
 enum {
     CREDSTORE_ROOT_READ = 1,  /* bodies: everything but the secrets */
@@ -441,7 +443,7 @@ typedef struct credstore_root_slot {
     uint32_t struct_size, slot;
     uint32_t method, rights; /* CREDSTORE_ROOT_x; as the slot says, proven only by its own key */
     uint32_t is_own;         /* 1: this store was opened by it */
-    int32_t status;          /* E_INTEGRITY: not laid out as a slot */
+    int32_t status;          /* E_INTEGRITY: not laid out as a slot; it stands in for no other */
 } credstore_root_slot;
 typedef struct credstore_root_page {
     uint32_t struct_size, count;
@@ -533,9 +535,10 @@ typedef struct credstore_leaks {
 
 /* Given a string that was found where it should not be: which records hold or held it as a secret
    or token? By keyed fingerprints and digests; opens no secret. At most 100. SYSTEM or SUPER.
-   Nothing found is OK with count 0. Fingerprints of secrets outlive history and removal, since a
-   string that was held once is still of interest; a token is known while it is current or in its
-   grace, and as long as history or a tombstone has its digest. Free *out with credstore_free(). */
+   Nothing found is OK with count 0. A secret or token is known while it is current or in its grace,
+   and as long as history has a revision with it: for 100 revisions, and for 30 days after its
+   record's removal. Of a removed record the tombstone knows the last token, and the one in its
+   grace then, for good. Free *out with credstore_free(). */
 CREDSTORE_API credstore_status credstore_leak_find(credstore *store, const credstore_call *call,
                                                    const char *text, size_t len,
                                                    const credstore_leaks **out,
@@ -580,8 +583,10 @@ CREDSTORE_API credstore_status credstore_maintain(credstore *store, uint32_t bud
    that seal rotate, one for bodies and one for secrets: credstore_keys_promote() makes new ones,
    then credstore_keys_reseal() until *more is 0. Everything else goes on meanwhile, in this process
    and in others. The keys of names and of the audit's chain do not rotate. Freed pages of the data
-   file keep what was sealed under an old key. All three are for SYSTEM and for USER with SUPER:
-   others E_FORBIDDEN. Any thread. */
+   file keep what was sealed under an old key until credstore_erase(). The new keys lie in the store
+   as the old ones did: rotation shuts out who has had those, not who has the store's own two keys
+   (see root slots). All three are for SYSTEM and for USER with SUPER: others E_FORBIDDEN. Any
+   thread. */
 enum {
     CREDSTORE_PURPOSE_BODY = 1,   /* seals all but secrets */
     CREDSTORE_PURPOSE_SECRET = 2, /* seals secrets */

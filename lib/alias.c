@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "ring.h"
+#include "sealed.h"
 
 credstore_status cs_alias_key(const credstore *store, const char *name, cs_key *key,
                               uint8_t mac[32], credstore_error *err)

@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "ring.h"
+#include "sealed.h"
 
 enum { LANE = 0, MAC_HEAD = 2 + 8 };
 

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "error.h"
 #include "op.h"
+#include "sealed.h"
 
 enum { LANE = 0 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "sealed.h"
 #include "time.h"
 
 enum { PROBES = 4, SKETCH_BITS_MIN = 1 << 12, SKETCH_BITS_MAX = 1 << 27, BITS_AN_ENTRY = 16 };

@@ -10,6 +10,7 @@
 #include "alias.h"
 #include "error.h"
 #include "op.h"
+#include "sealed.h"
 #include "time.h"
 
 static const char nowhere[] = "The entry points to no record";

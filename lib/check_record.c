@@ -11,6 +11,7 @@
 #include "error.h"
 #include "op.h"
 #include "ring.h"
+#include "sealed.h"
 #include "time.h"
 
 /* A record under inspection, opened. */

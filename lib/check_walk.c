@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "sealed.h"
 
 credstore_status cs_inspection_begin(cs_inspection *in, credstore *store, bool tells,
                                      credstore_error *err)

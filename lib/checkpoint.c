@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "audit.h"
+#include "sealed.h"
 #include "sized.h"
 
 static const uint16_t starts[] = {

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "ledger.h"
+#include "sealed.h"
 #include "time.h"
 
 enum { LANE = 0, PLAIN_LEN = 8 + 8 };

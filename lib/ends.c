@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "sealed.h"
 
 static void note(int64_t ends[], size_t *count, int64_t end)
 {

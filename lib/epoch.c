@@ -5,6 +5,7 @@
 #include "epoch.h"
 
 #include "audit.h"
+#include "commit.h"
 #include "error.h"
 
 enum { HEADER_LEN = 1 + 8 + 8 };

@@ -7,7 +7,9 @@
 
 #include <string.h>
 
+#include "commit.h"
 #include "error.h"
+#include "sealed.h"
 #include "update.h"
 
 enum { KEY_HEAD = 1 + 8, LOCATOR_HEAD = 1 + CS_SCOPE_LEN };

@@ -9,10 +9,12 @@
 
 #include "audit.h"
 #include "checkpoint.h"
+#include "commit.h"
 #include "epoch.h"
 #include "error.h"
 #include "ring.h"
 #include "root.h"
+#include "sealed.h"
 #include "unlock.h"
 
 static const char magic[] = "credstore"; /* stored without its NUL */

@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "ring.h"
+#include "sealed.h"
 #include "text.h"
 #include "token.h"
 

@@ -6,6 +6,7 @@
 
 #include "alias.h"
 #include "audit.h"
+#include "commit.h"
 #include "error.h"
 #include "op.h"
 #include "text.h"

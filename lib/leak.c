@@ -9,6 +9,7 @@
 #include "issue.h"
 #include "op.h"
 #include "ring.h"
+#include "sealed.h"
 #include "text.h"
 #include "token.h"
 
@@ -108,7 +109,7 @@ static credstore_status look_up_entry(search *s, const cs_key *key, credstore_er
         loaded.record.id = at.id; /* one that cannot be read hides no other */
         leak.state = CREDSTORE_LEAK_UNREADABLE;
         status = add(s, &loaded, &leak, kind->fields[field].name, err);
-    } else {
+    } else if (unread.status != CREDSTORE_OK) {
         cs_fail(err, (credstore_status)unread.status, NULL, unread.message);
     }
     if (status == CREDSTORE_OK && (loaded.found || loaded.removed)) {
@@ -180,7 +181,7 @@ static credstore_status search_history(search *s, const cs_kind *kind, const cs_
          back <= CS_HISTORY_MAX && back < newest && !*found && status == CREDSTORE_OK; back++) {
         cs_loaded then = {0};
 
-        status = cs_load(s->txn, kind, at, newest - back, &then, err);
+        status = cs_load_history(s->txn, kind, at, newest - back, &then, err);
         *found = status == CREDSTORE_OK && then.found &&
                  holds(kind, &then.record, kind->token.digest, digest);
         cs_loaded_free(&then);
@@ -200,10 +201,10 @@ static credstore_status judge_token(search *s, const cs_kind *kind, const cs_loc
 
     if (status == CREDSTORE_OK && (now.found || now.removed))
         leak.state = token_state(kind, &now, digest, s->txn->now);
-    if (status == CREDSTORE_OK && now.found && leak.state == 0)
+    if (status == CREDSTORE_OK && (now.found || now.removed) && leak.state == 0)
         status = search_history(s, kind, at, now.record.revision, digest, &past, &unread);
     if (past)
-        leak.state = CREDSTORE_LEAK_PAST;
+        leak.state = now.removed ? CREDSTORE_LEAK_REMOVED : CREDSTORE_LEAK_PAST;
     if (status == CREDSTORE_E_INTEGRITY || status == CREDSTORE_E_FORMAT) {
         now.record.id = at->id;
         leak.state = CREDSTORE_LEAK_UNREADABLE;

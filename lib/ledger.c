@@ -9,9 +9,11 @@
 
 #include "block.h"
 #include "checkpoint.h"
+#include "commit.h"
 #include "error.h"
 #include "op.h"
 #include "policy.h"
+#include "sealed.h"
 
 enum { LIMIT_MAX = 1000, TLV_HEAD = 2 + 4 };
 static const int64_t poll_ms = 20;

@@ -13,6 +13,7 @@
 #include "load.h"
 #include "page.h"
 #include "ring.h"
+#include "sealed.h"
 #include "sized.h"
 #include "view.h"
 

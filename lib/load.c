@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "sealed.h"
 #include "time.h"
 
 cs_label cs_record_label(uint8_t role, const cs_locator *at, uint16_t field, uint64_t revision)
@@ -49,8 +50,8 @@ credstore_status cs_load_value(cs_txn *txn, const cs_kind *kind, const cs_locato
     return status;
 }
 
-static credstore_status load_history(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
-                                     uint64_t revision, cs_loaded *out, credstore_error *err)
+credstore_status cs_load_history(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
+                                 uint64_t revision, cs_loaded *out, credstore_error *err)
 {
     credstore_bytes value;
     bool found = false;
@@ -97,7 +98,7 @@ credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
     status = cs_load_value(txn, kind, at, value, CS_ROLE_CURRENT, out, err);
     if (status != CREDSTORE_OK || revision == 0 || revision == out->record.revision)
         return status;
-    return load_history(txn, kind, at, revision, out, err);
+    return cs_load_history(txn, kind, at, revision, out, err);
 }
 
 void cs_loaded_begin(cs_loaded *loaded)

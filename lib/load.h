@@ -21,6 +21,9 @@ typedef struct cs_loaded {
 credstore_status cs_load(cs_txn *txn, const cs_kind *kind, const cs_locator *at, uint64_t revision,
                          cs_loaded *out, credstore_error *err);
 void cs_loaded_free(cs_loaded *loaded);
+/* Out of history alone, whatever became of the record since. */
+credstore_status cs_load_history(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
+                                 uint64_t revision, cs_loaded *out, credstore_error *err);
 /* Opens and decodes a value that was found at `at` under a role. E_INTEGRITY, E_FORMAT. */
 credstore_status cs_load_value(cs_txn *txn, const cs_kind *kind, const cs_locator *at,
                                credstore_bytes value, uint8_t role, cs_loaded *out,

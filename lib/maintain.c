@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "clock.h"
+#include "commit.h"
 #include "drop.h"
 #include "error.h"
 #include "expire.h"
 #include "load.h"
 #include "marks.h"
 #include "receipt.h"
+#include "sealed.h"
 #include "time.h"
 
 enum {

@@ -197,7 +197,7 @@ void cs_merge_previous(cs_settle *settle)
         if (kind->fields[i].type != CS_SECRET)
             continue;
         if ((settle->changed >> i & 1) == 0) {
-            if (kept != NULL && settle->now < kept->until)
+            if (kept != NULL) /* over or not: the clock may not be believed */
                 fresh->previous[fresh->previous_count++] = *kept;
         } else if (settle->grace_s > 0 && old->present) {
             next->field = kind->fields[i].id;
@@ -217,16 +217,28 @@ static bool is_over(const cs_settle *settle, uint16_t field)
     return end != NULL && end->present && end->number <= settle->now;
 }
 
+static void end_graces(cs_settle *settle)
+{
+    cs_record *fresh = &settle->fresh;
+    const size_t count = fresh->previous_count;
+
+    fresh->previous_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const cs_previous p = fresh->previous[i];
+
+        if (settle->now < p.until)
+            fresh->previous[fresh->previous_count++] = p;
+        else
+            settle->ended |= UINT32_C(1) << cs_field_index(settle->kind, p.field);
+    }
+}
+
 void cs_merge_ends(cs_settle *settle)
 {
     const cs_kind *kind = settle->kind;
     const cs_token_at *token = &kind->token;
 
-    cs_merge_previous(settle);
-    for (size_t i = 0; i < kind->field_count; i++)
-        if (cs_record_previous(settle->old, kind->fields[i].id) != NULL &&
-            cs_record_previous(&settle->fresh, kind->fields[i].id) == NULL)
-            settle->ended |= UINT32_C(1) << i;
+    end_graces(settle);
     if (is_over(settle, token->previous_until)) {
         cs_settle_clear(settle, token->previous);
         cs_settle_clear(settle, token->previous_until);

@@ -43,8 +43,9 @@ credstore_status cs_merge(const credstore *store, cs_settle *settle, credstore_e
    taken today. */
 credstore_status cs_merge_source(const credstore *store, cs_settle *settle, credstore_error *err);
 
-/* Keeps the secrets that are in their grace, lets go of those that were changed or whose time is
-   over, and with a grace keeps those that are changed now. */
+/* Keeps the secrets that are in their grace, lets go of those that were changed, and with a grace
+   keeps those that are changed now. Those whose time is over stay: they are not accepted, and only
+   cs_merge_ends() knows a time that is over for good. */
 void cs_merge_previous(cs_settle *settle);
 
 /* Lets go of the graces of secrets and tokens that were over at settle->now, and marks a key whose

@@ -117,13 +117,30 @@ static credstore_status check_options(const credstore_options *options, const ch
     return CREDSTORE_OK;
 }
 
+static bool has_all(const credstore_storage *s)
+{
+    return s->begin != NULL && s->get != NULL && s->scan != NULL && s->put != NULL &&
+           s->del != NULL && s->commit != NULL && s->abort != NULL && s->close != NULL;
+}
+
+static bool provides_all(const credstore_crypto *c)
+{
+    return c->key_load != NULL && c->key_free != NULL && c->seal != NULL && c->open != NULL &&
+           c->mac != NULL && c->digest != NULL && c->random != NULL && c->close != NULL;
+}
+
 /* Tables that end before what every engine and provider has always had are none. */
 static credstore_status check_tables(const credstore *store, credstore_error *err)
 {
-    if (store->storage->struct_size < offsetof(credstore_storage, backup))
-        return cs_fail(err, CREDSTORE_E_INVALID, "storage", "The engine's table is too short");
-    if (store->sealer.crypto->struct_size < sizeof *store->sealer.crypto)
-        return cs_fail(err, CREDSTORE_E_INVALID, "crypto", "The provider's table is too short");
+    const credstore_storage *storage = store->storage;
+    const credstore_crypto *crypto = store->sealer.crypto;
+
+    if (storage->struct_size < offsetof(credstore_storage, backup) || !has_all(storage))
+        return cs_fail(err, CREDSTORE_E_INVALID, "storage",
+                       "The engine's table is too short, or lacks a function");
+    if (crypto->struct_size < offsetof(credstore_crypto, scrypt) || !provides_all(crypto))
+        return cs_fail(err, CREDSTORE_E_INVALID, "crypto",
+                       "The provider's table is too short, or lacks a function");
     return CREDSTORE_OK;
 }
 

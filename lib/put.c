@@ -13,6 +13,7 @@
 #include "ends.h"
 #include "error.h"
 #include "issue.h"
+#include "sealed.h"
 
 static bool is_changed(const cs_settle *settle, size_t i)
 {

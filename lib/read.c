@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "audit.h"
+#include "commit.h"
 #include "error.h"
 #include "load.h"
+#include "sealed.h"
 #include "view.h"
 
 void cs_hand_over(void *out, const void *view)

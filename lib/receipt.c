@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "ring.h"
+#include "sealed.h"
 #include "time.h"
 #include "text.h"
 

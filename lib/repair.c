@@ -8,8 +8,10 @@
 
 #include <string.h>
 
+#include "commit.h"
 #include "error.h"
 #include "op.h"
+#include "sealed.h"
 #include "sized.h"
 
 /* A nonce each, and one for the audit entry and the head: a transaction draws for 53. */

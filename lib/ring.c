@@ -6,16 +6,6 @@
 
 #include "error.h"
 
-const cs_keyring *cs_store_ring(const credstore *store)
-{
-    return atomic_load_explicit(&store->ring, memory_order_acquire);
-}
-
-const cs_data_key *cs_store_name_key(const credstore *store)
-{
-    return cs_keyring_active(cs_store_ring(store), CS_PURPOSE_NAME);
-}
-
 static void discard(const credstore *store, cs_keyring *ring)
 {
     cs_keyring_free(&store->sealer, ring);

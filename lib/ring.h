@@ -9,11 +9,6 @@
 
 #include "txn.h"
 
-/* The ring of the moment; good until close. */
-const cs_keyring *cs_store_ring(const credstore *store);
-/* The key of names, which no rotation changes. */
-const cs_data_key *cs_store_name_key(const credstore *store);
-
 /* Loads the snapshot's keyring, if it is newer than the store's, and makes it the store's and the
    transaction's. E_INTEGRITY if it is lost or damaged, E_NO_MEMORY. */
 credstore_status cs_ring_refresh(cs_txn *txn, credstore_error *err);

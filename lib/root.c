@@ -6,6 +6,7 @@
  */
 #include "root.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "error.h"
@@ -65,21 +66,35 @@ static credstore_status check_value(const cs_sealer *sealer, const uint8_t *root
 
 /* ---- raw and passphrase: one box under a root key ---- */
 
+/* A provider's table may end before it. */
+static bool has_scrypt(const cs_sealer *sealer)
+{
+    const credstore_crypto *crypto = sealer->crypto;
+
+    return crypto->struct_size >= offsetof(credstore_crypto, scrypt) + sizeof crypto->scrypt &&
+           crypto->scrypt != NULL;
+}
+
+static bool cost_bearable(const uint8_t *cost)
+{
+    const uint32_t r = cs_get_u32(cost + 1), p = cs_get_u32(cost + 5);
+
+    return cost[0] != 0 && cost[0] <= LOG2_N_MAX && r != 0 && r <= R_MAX && p != 0 && p <= P_MAX;
+}
+
 /* A passphrase's root key, at the cost and with the salt that the head tells. */
 static credstore_status stretch(const cs_sealer *sealer, const credstore_key_source *source,
                                 const uint8_t *cost, uint8_t *root, credstore_error *err)
 {
     const credstore_bytes passphrase =
         cs_bytes(cs_secret_bytes(source->key), credstore_secret_len(source->key));
-    const uint32_t r = cs_get_u32(cost + 1), p = cs_get_u32(cost + 5);
     int32_t result;
 
-    if (sealer->crypto->scrypt == NULL)
+    if (!has_scrypt(sealer))
         return cs_fail(err, CREDSTORE_E_UNSUPPORTED, "key", "The crypto provider has no scrypt");
-    if (cost[0] == 0 || cost[0] > LOG2_N_MAX || r == 0 || r > R_MAX || p == 0 || p > P_MAX)
-        return damaged(err);
     result = sealer->crypto->scrypt(sealer->ctx, passphrase, cs_bytes(cost + 9, SALT_LEN),
-                                    UINT64_C(1) << cost[0], r, p, root);
+                                    UINT64_C(1) << cost[0], cs_get_u32(cost + 1),
+                                    cs_get_u32(cost + 5), root);
     return result == CREDSTORE_CRYPTO_OK ? CREDSTORE_OK
                                          : cs_fail_crypto(err, result, "scrypt failed");
 }
@@ -169,8 +184,7 @@ static credstore_status open_keys(const cs_sealer *sealer, const uint8_t *root, 
     cs_box box;
     credstore_status status;
 
-    if (!cs_box_take(&rest, &box) || rest.len != 0 || box.key_id != 0 ||
-        box.sealed.len != keys_len(head[2]))
+    if (!cs_box_take(&rest, &box))
         return damaged(err);
     status = cs_data_key_load(sealer, CREDSTORE_SUITE_XAES_256_GCM, root, &key, err);
     if (status == CREDSTORE_OK)
@@ -188,11 +202,8 @@ static credstore_status unwrap_box(const cs_sealer *sealer, const credstore_key_
     const uint8_t *head = value.ptr;
     uint8_t check[CHECK_LEN];
     credstore_secret *root = NULL;
-    credstore_status status;
+    credstore_status status = root_key(sealer, source, head, &root, err);
 
-    if (value.len < head_len)
-        return damaged(err);
-    status = root_key(sealer, source, head, &root, err);
     if (status == CREDSTORE_OK)
         status = check_value(sealer, cs_secret_bytes(root), slot, check, err);
     if (status == CREDSTORE_OK && cs_equal_secret(check, head + 3, CHECK_LEN)) {
@@ -250,20 +261,27 @@ static credstore_status wrap_blob(const cs_sealer *sealer, const credstore_key_s
     return CREDSTORE_OK;
 }
 
+/* 0: the value is not laid out as a head and a blob. */
+static size_t blob_len_of(credstore_bytes value)
+{
+    const uint8_t *head = value.ptr;
+    const size_t len = value.len < HEAD_LEN + 2 ? 0 : cs_get_u16(head + HEAD_LEN);
+
+    return len <= CS_KEY_BLOB_MAX && value.len == HEAD_LEN + 2 + len ? len : 0;
+}
+
 static credstore_status unwrap_blob(const cs_sealer *sealer, const credstore_key_source *source,
                                     uint16_t slot, credstore_bytes value, uint8_t *raw, bool *ours,
                                     credstore_error *err)
 {
     const credstore_key_service *service = &source->service;
     const uint8_t *head = value.ptr;
-    const size_t blob_len = value.len < HEAD_LEN + 2 ? 0 : cs_get_u16(head + HEAD_LEN);
+    const size_t blob_len = blob_len_of(value);
     uint8_t check[CHECK_LEN];
     size_t len = CS_STORE_KEYS_LEN;
     int32_t result;
     credstore_status status;
 
-    if (blob_len == 0 || blob_len > CS_KEY_BLOB_MAX || value.len != HEAD_LEN + 2 + blob_len)
-        return damaged(err);
     result = service->unwrap(service->ctx, head + HEAD_LEN + 2, blob_len, raw, &len);
     if (result != CREDSTORE_KEY_OK)
         return service_failed(err, result);
@@ -337,10 +355,9 @@ bool cs_root_form(credstore_bytes value)
         rights > (CS_RIGHT_READ | CS_RIGHT_REVEAL))
         return false;
     if (method == CS_ROOT_METHOD_CALLBACK)
-        return value.len > HEAD_LEN + 2 &&
-               value.len == HEAD_LEN + 2 + (size_t)cs_get_u16(head + HEAD_LEN);
+        return blob_len_of(value) > 0;
     head_len = method == CS_ROOT_METHOD_PASSPHRASE ? (size_t)HEAD_MAX : (size_t)HEAD_LEN;
-    if (value.len < head_len)
+    if (value.len < head_len || (head_len == HEAD_MAX && !cost_bearable(head + HEAD_LEN)))
         return false;
     rest = cs_bytes(head + head_len, value.len - head_len);
     return cs_box_take(&rest, &box) && rest.len == 0 && box.key_id == 0 &&
@@ -349,8 +366,7 @@ bool cs_root_form(credstore_bytes value)
 
 /* A slot of another method is another key's, unless its check value is ours: then it was edited. */
 static credstore_status pass_by(const cs_sealer *sealer, const credstore_key_source *source,
-                                uint16_t slot, const uint8_t *head, bool *ours,
-                                credstore_error *err)
+                                uint16_t slot, const uint8_t *head, credstore_error *err)
 {
     uint8_t check[CHECK_LEN];
     credstore_status status;
@@ -358,8 +374,9 @@ static credstore_status pass_by(const cs_sealer *sealer, const credstore_key_sou
     if (source->method != CS_ROOT_METHOD_RAW)
         return CREDSTORE_OK;
     status = check_value(sealer, cs_secret_bytes(source->key), slot, check, err);
-    *ours = status == CREDSTORE_OK && cs_equal_secret(check, head + 3, CHECK_LEN);
-    return *ours ? damaged(err) : status;
+    if (status == CREDSTORE_OK && cs_equal_secret(check, head + 3, CHECK_LEN))
+        return damaged(err);
+    return status;
 }
 
 credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_source *source,
@@ -373,10 +390,14 @@ credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_sou
     if (value.len < HEAD_LEN || head[0] != CS_FORMAT)
         return damaged(err);
     if (head[1] != source->method)
-        return pass_by(sealer, source, slot, head, ours, err);
+        return pass_by(sealer, source, slot, head, err);
+    if (!cs_root_form(value))
+        return damaged(err);
     *rights = head[2];
     status = find_method(source->method)->unwrap(sealer, source, slot, value, raw, ours, err);
-    if (status != CREDSTORE_OK)
+    if (status != CREDSTORE_OK) {
         cs_wipe(raw, CS_STORE_KEYS_LEN);
+        *ours = false;
+    }
     return status;
 }

@@ -19,8 +19,8 @@ credstore_status cs_root_wrap(const cs_sealer *sealer, const credstore_key_sourc
                               credstore_error *err);
 
 /* Unwraps a slot's value into raw (CS_STORE_KEYS_LEN bytes; the second half stays zero without
-   REVEAL). *ours = false and OK if the slot is another key's. E_INTEGRITY if it is this key's and
-   not what was written. Otherwise as cs_root_wrap(). */
+   REVEAL). *ours: it did; false and OK if the slot is another key's. E_INTEGRITY if it is not what
+   was written, and this key's or perhaps. Otherwise as cs_root_wrap(). */
 credstore_status cs_root_unwrap(const cs_sealer *sealer, const credstore_key_source *source,
                                 uint16_t slot, credstore_bytes value, uint8_t *raw, uint8_t *rights,
                                 bool *ours, credstore_error *err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "commit.h"
 #include "error.h"
 #include "op.h"
 #include "unlock.h"
@@ -147,15 +148,16 @@ static credstore_root_page *show(const credstore *store, const cs_root_slots *sl
     page->count = (uint32_t)slots->count;
     page->items = items;
     for (size_t i = 0; i < slots->count; i++) {
+        const credstore_bytes value = cs_root_slots_value(slots, i);
         uint8_t method = 0, rights = 0;
-        const bool sound = cs_root_head(cs_root_slots_value(slots, i), &method, &rights);
 
+        (void)cs_root_head(value, &method, &rights);
         slot[i].struct_size = sizeof *slot;
         slot[i].slot = slots->slot[i].number;
         slot[i].method = method;
         slot[i].rights = rights;
         slot[i].is_own = slots->slot[i].number == store->keys.slot;
-        slot[i].status = sound ? CREDSTORE_OK : CREDSTORE_E_INTEGRITY;
+        slot[i].status = cs_root_form(value) ? CREDSTORE_OK : CREDSTORE_E_INTEGRITY;
         items[i] = &slot[i];
     }
     return page;
@@ -204,11 +206,12 @@ static uint8_t rights_without(const cs_root_slots *slots, uint32_t without, bool
 
     *found = false;
     for (size_t i = 0; i < slots->count; i++) {
+        const credstore_bytes value = cs_root_slots_value(slots, i);
         uint8_t method = 0, one = 0;
 
         if (slots->slot[i].number == without)
             *found = true;
-        else if (cs_root_head(cs_root_slots_value(slots, i), &method, &one))
+        else if (cs_root_form(value) && cs_root_head(value, &method, &one))
             rights |= one;
     }
     return rights;

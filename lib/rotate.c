@@ -10,12 +10,14 @@
 #include <string.h>
 
 #include "block.h"
+#include "commit.h"
 #include "error.h"
 #include "kind.h"
 #include "op.h"
 #include "place.h"
 #include "reseal.h"
 #include "ring.h"
+#include "sealed.h"
 #include "time.h"
 
 /* Clean values are looked at without writing; so many, and the place is kept all the same. */

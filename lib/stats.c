@@ -11,6 +11,7 @@
 #include "op.h"
 #include "place.h"
 #include "ring.h"
+#include "sealed.h"
 
 enum { KINDS_MAX = 255 };
 

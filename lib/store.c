@@ -18,6 +18,16 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err)
     return CREDSTORE_OK;
 }
 
+const cs_keyring *cs_store_ring(const credstore *store)
+{
+    return atomic_load_explicit(&store->ring, memory_order_acquire);
+}
+
+const cs_data_key *cs_store_name_key(const credstore *store)
+{
+    return cs_keyring_active(cs_store_ring(store), CS_PURPOSE_NAME);
+}
+
 int64_t cs_store_effective(int64_t clock, int64_t largest)
 {
     return largest > clock && largest - clock < CS_DAY_MS ? largest : clock;
@@ -27,7 +37,9 @@ int64_t cs_store_clock(const credstore *store)
 {
     const int64_t told = store->now_ms(store->now_ctx);
 
-    return told < 0 ? 0 : told;
+    if (told < 0)
+        return 0;
+    return told < CS_TIME_LAST ? told : CS_TIME_LAST;
 }
 
 int64_t cs_store_now(const credstore *store)
@@ -90,6 +102,7 @@ credstore_status cs_store_make_decoy(credstore *store, credstore_error *err)
     if (status == CREDSTORE_OK)
         status = cs_seal(&store->sealer, &store->decoy_key, &label, random + CS_DATA_KEY_LEN,
                          cs_bytes(blank, sizeof blank), &store->decoy, NULL, err);
+    cs_wipe(random, sizeof random);
     return status;
 }
 

@@ -72,7 +72,8 @@ credstore_status cs_store_usable(const credstore *store, credstore_error *err);
 /* The time that decides: the clock, or the largest time seen while the clock is less than a day
  * behind it. */
 int64_t cs_store_now(const credstore *store);
-/* The host's clock, no earlier than 1970. */
+/* The host's clock, no earlier than 1970 and no later than the year 9999: what is added to it does
+ * not overflow. */
 int64_t cs_store_clock(const credstore *store);
 /* Which of the two decides. */
 int64_t cs_store_effective(int64_t clock, int64_t largest);
@@ -89,5 +90,10 @@ credstore_status cs_store_random(const credstore *store, uint8_t *out, size_t le
 /* Makes the decoy; opens it and throws it away. */
 credstore_status cs_store_make_decoy(credstore *store, credstore_error *err);
 void cs_store_decoy(const credstore *store);
+
+/* The ring of the moment; good until close. */
+const cs_keyring *cs_store_ring(const credstore *store);
+/* The key of names, which no rotation changes. */
+const cs_data_key *cs_store_name_key(const credstore *store);
 
 #endif

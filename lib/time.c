@@ -9,8 +9,6 @@
 
 enum { DAY_S = 86400, DAYS_TO_1970 = 719528 };
 
-static const int64_t last_ms = 253402300799999; /* 9999-12-31T23:59:59.999Z */
-
 struct date_time {
     int year, month, day, hour, minute, second, ms;
     int offset_sign, offset_hour, offset_minute;
@@ -156,7 +154,7 @@ bool cs_time_parse(const char *ptr, size_t len, int64_t *unix_ms)
     leap_second = t.second == 60;
     s = (int64_t)days_of_date(t.year, t.month, t.day) * DAY_S + t.hour * 3600 + t.minute * 60 +
         t.second - leap_second - t.offset_sign * (t.offset_hour * 3600 + t.offset_minute * 60);
-    if (s < 0 || s > last_ms / 1000 || (leap_second && !may_leap_after(s)))
+    if (s < 0 || s > CS_TIME_LAST / 1000 || (leap_second && !may_leap_after(s)))
         return false;
     *unix_ms = s * 1000 + (leap_second ? 999 : t.ms);
     return true;
@@ -178,7 +176,7 @@ bool cs_time_format(int64_t unix_ms, bool with_ms, char out[CS_TIME_TEXT])
     char *p = out;
 
     out[0] = '\0';
-    if (unix_ms < 0 || unix_ms > last_ms)
+    if (unix_ms < 0 || unix_ms > CS_TIME_LAST)
         return false;
     date_of_days((int)(unix_ms / 1000 / DAY_S), &t);
     second_of_day = (int)(unix_ms / 1000 % DAY_S);

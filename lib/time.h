@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 enum { CS_DAY_MS = 86400000 };
-enum { CS_TIME_TEXT = 25 }; /* 2023-11-07T05:31:56.117Z and a NUL */
+#define CS_TIME_LAST INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
+enum { CS_TIME_TEXT = 25 };                   /* 2023-11-07T05:31:56.117Z and a NUL */
 
 /* Parses an RFC 3339 date-time, any offset, any number of fraction digits (cut to milliseconds).
    The day must exist and the instant lie in 1970..9999. A leap second (23:59:60 UTC at the end of a

@@ -76,25 +76,33 @@ credstore_status cs_store_keys_take(credstore *store, credstore_secret *raw, uin
 
 /* ---- trying ---- */
 
-/* Which of several failures tells most: what may pass by waiting, then what may be mended. */
-static unsigned weight(credstore_status status)
+/* Which of several failures tells most: what may pass by waiting, then what may be mended. That a
+   key service has no such key tells least: it says so of each blob that is another's. */
+static unsigned weight(const credstore_error *one)
 {
-    static const credstore_status rising[] = {CREDSTORE_E_KEY_UNAVAILABLE, CREDSTORE_E_INTEGRITY,
-                                              CREDSTORE_E_FORBIDDEN, CREDSTORE_E_BUSY};
+    static const struct {
+        credstore_status status;
+        int32_t native;
+    } rising[] = {
+        {CREDSTORE_E_KEY_UNAVAILABLE, CREDSTORE_KEY_GONE},
+        {CREDSTORE_E_KEY_UNAVAILABLE, CREDSTORE_KEY_FAILED},
+        {CREDSTORE_E_INTEGRITY, 0},
+        {CREDSTORE_E_FORBIDDEN, CREDSTORE_KEY_DENIED},
+        {CREDSTORE_E_BUSY, CREDSTORE_KEY_TRANSIENT},
+    };
     enum { ROWS = sizeof rising / sizeof *rising };
 
     for (unsigned i = 0; i < ROWS; i++)
-        if (rising[i] == status)
+        if ((int32_t)rising[i].status == one->status && rising[i].native == one->native)
             return i + 1;
-    return status == CREDSTORE_OK ? 0 : ROWS + 1; /* memory, entropy: the process */
+    return one->status == CREDSTORE_OK ? 0 : ROWS + 1; /* memory, entropy: the process */
 }
 
 credstore_status cs_unlock(credstore *store, const cs_root_slots *slots,
                            const credstore_key_source *source, credstore_error *err)
 {
     credstore_secret *raw = cs_secret_new(store->arena, CS_STORE_KEYS_LEN);
-    credstore_status worst = CREDSTORE_OK;
-    credstore_error told = {0};
+    credstore_error worst = {0};
     uint8_t rights = 0;
     uint16_t number = 0;
     bool ours = false;
@@ -103,25 +111,22 @@ credstore_status cs_unlock(credstore *store, const cs_root_slots *slots,
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     for (size_t i = 0; i < slots->count && !ours; i++) {
         credstore_error one = {0};
-        credstore_status status;
 
         number = slots->slot[i].number;
-        status = cs_root_unwrap(&store->sealer, source, number, cs_root_slots_value(slots, i),
-                                cs_secret_bytes(raw), &rights, &ours, &one);
-
-        ours = ours && status == CREDSTORE_OK;
-        if (weight(status) > weight(worst)) {
-            worst = status;
-            told = one;
-        }
+        (void)cs_root_unwrap(&store->sealer, source, number, cs_root_slots_value(slots, i),
+                             cs_secret_bytes(raw), &rights, &ours, &one);
+        if (weight(&one) > weight(&worst))
+            worst = one;
     }
     if (ours) {
         store->keys.slot = number;
         return cs_store_keys_take(store, raw, rights, err);
     }
     credstore_secret_free(raw);
-    if (worst != CREDSTORE_OK)
-        return cs_fail_native(err, worst, told.native, told.message);
+    if (worst.status != CREDSTORE_OK && err != NULL && err->status == CREDSTORE_OK)
+        *err = worst;
+    if (worst.status != CREDSTORE_OK)
+        return (credstore_status)worst.status;
     return cs_fail(err, CREDSTORE_E_KEY_UNAVAILABLE, "key",
                    "The root key opens no root slot of this store");
 }

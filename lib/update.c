@@ -7,9 +7,10 @@
 
 #include <string.h>
 
+#include "actor.h"
 #include "audit.h"
+#include "commit.h"
 #include "error.h"
-#include "policy.h"
 #include "put.h"
 #include "receipt.h"
 #include "view.h"
@@ -120,42 +121,6 @@ static bool is_as_judged(const change *c)
            (!c->old.found || c->old.record.incarnation == c->before.incarnation);
 }
 
-/* An actor that has a record here is no more than that record says at this moment. */
-static credstore_status check_actor(change *c, cs_txn *txn, credstore_error *err)
-{
-    const cs_kind *kind = cs_kind_of_actor(c->op.actor.type);
-    cs_locator at = {0};
-    cs_loaded own = {0};
-    const cs_value *permissions;
-    credstore_status status;
-
-    c->actor = c->op.actor;
-    if (kind == NULL)
-        return CREDSTORE_OK;
-    at.kind = kind->id;
-    at.id = cs_bytes_of(c->op.actor.id);
-    status = cs_load(txn, kind, &at, 0, &own, err);
-    if (status != CREDSTORE_OK)
-        goto cleanup;
-    permissions = &own.record.values[cs_field_index(kind, kind->permissions_field)];
-    if (!(own.found || own.removed) ||
-        !cs_bytes_equal(own.record.owner, cs_bytes_of(c->actor.tenant)))
-        status = cs_fail(err, CREDSTORE_E_UNAUTHENTICATED, "actor", "The store has no such key");
-    else if (own.removed)
-        status = cs_fail(err, CREDSTORE_E_REVOKED, "actor", "The actor's key was withdrawn");
-    else if (cs_record_expired(kind, &own.record, txn->now))
-        status = cs_fail(err, CREDSTORE_E_EXPIRED, "actor", "The actor's key has expired");
-    for (unsigned n = 0; n < CS_CATALOGUE_MAX && status == CREDSTORE_OK; n++)
-        if (!permissions->present || !cs_bit_get(permissions->bytes.ptr, n))
-            c->actor.permissions[n / 64] &= ~(UINT64_C(1) << (n % 64));
-    if (status == CREDSTORE_OK && c->op.store->policy == NULL)
-        status = cs_policy_may(c->op.store, &c->actor, c->op.kind, CS_CHANGE, c->op.tenant,
-                               c->op.names_tenant, err);
-cleanup:
-    cs_loaded_free(&own);
-    return status;
-}
-
 /* What the merge starts from. */
 static credstore_status begin_merge(change *c, cs_txn *txn, credstore_error *err)
 {
@@ -175,32 +140,11 @@ static credstore_status begin_merge(change *c, cs_txn *txn, credstore_error *err
     return cs_merge_creation(txn, &c->op, c->had_id, settle, err);
 }
 
-/* Nobody grants what he does not hold. */
-static credstore_status check_grants(const change *c, credstore_error *err)
-{
-    const cs_kind *kind = c->op.kind;
-    const size_t p = cs_field_index(kind, kind->permissions_field);
-    const uint8_t *before = c->old.found ? c->old.record.values[p].bytes.ptr : NULL;
-
-    if (kind->permissions_field == 0 || (c->settle.changed >> p & 1) == 0 ||
-        !c->settle.fresh.values[p].present)
-        return CREDSTORE_OK;
-    return cs_policy_grants(&c->actor, before, c->settle.fresh.values[p].bytes.ptr,
-                            kind->fields[p].name, err);
-}
-
-/* A token hands over all that its record lets it do: whoever gets one holds that himself. */
+/* Whoever gets a token gets what its record may do. */
 static credstore_status check_hands_over(const change *c, const cs_record *record,
                                          credstore_error *err)
 {
-    const cs_kind *kind = c->op.kind;
-    const size_t p = cs_field_index(kind, kind->permissions_field);
-
-    if (c->wish == NULL || kind->permissions_field == 0 || !record->values[p].present ||
-        cs_policy_is_above(&c->op.actor, c->op.names_tenant))
-        return CREDSTORE_OK;
-    return cs_policy_grants(&c->actor, NULL, record->values[p].bytes.ptr, kind->fields[p].name,
-                            err);
+    return c->wish == NULL ? CREDSTORE_OK : cs_actor_hands_over(&c->op, &c->actor, record, err);
 }
 
 static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
@@ -232,7 +176,7 @@ static credstore_status merge(change *c, cs_txn *txn, credstore_error *err)
         settle->fresh.revision--;
     else if (c->old.found && settle->fresh.updated_at < txn->now)
         settle->fresh.updated_at = txn->now;
-    status = check_grants(c, err);
+    status = cs_actor_grants(&c->actor, settle, err);
     return status == CREDSTORE_OK && c->old.found ? check_hands_over(c, &settle->fresh, err)
                                                   : status;
 }
@@ -310,7 +254,7 @@ static credstore_status load_source(change *c, cs_txn *txn, credstore_error *err
 static credstore_status check_replay(change *c, cs_txn *txn, const cs_replay *first,
                                      credstore_error *err)
 {
-    credstore_status status = check_actor(c, txn, err);
+    credstore_status status = cs_actor_narrow(txn, &c->op, &c->actor, err);
 
     if (status == CREDSTORE_OK && (first->token != NULL) != (c->wish != NULL))
         status = cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A receipt is not what was written");
@@ -367,7 +311,7 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
     if (status == CREDSTORE_OK)
         status = check_revision(c, c->old.found, c->old.record.revision, err);
     if (status == CREDSTORE_OK)
-        status = check_actor(c, txn, err);
+        status = cs_actor_narrow(txn, &c->op, &c->actor, err);
     if (status == CREDSTORE_OK)
         status = cs_op_check_label(&c->op, txn, err);
     if (status == CREDSTORE_OK)
@@ -543,43 +487,6 @@ credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_
                          const cs_request *request, void *out, credstore_error *err)
 {
     return run(store, kind, call, request, CS_ACTION_ROLL, out, err);
-}
-
-/* To those who may ask; others learn nothing of it. */
-static credstore_status refuse_field(credstore *store, const cs_kind *kind,
-                                     const credstore_call *call, const cs_names *names,
-                                     credstore_error *err)
-{
-    cs_op op;
-    const credstore_status status = cs_op_begin(&op, store, kind, CS_CHANGE, call, names, err);
-
-    return status != CREDSTORE_OK
-               ? status
-               : cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");
-}
-
-credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const credstore_call *call,
-                                const cs_names *names, uint32_t field,
-                                const credstore_secret_text *fresh, uint32_t grace_s, void *out,
-                                credstore_error *err)
-{
-    const size_t i = field > UINT16_MAX ? kind->field_count : cs_field_index(kind, (uint16_t)field);
-    const uint32_t size = kind->patch_size;
-    union {
-        uint64_t align;
-        uint8_t bytes[CS_PATCH_MAX];
-    } patch = {0};
-    const cs_request request = {.names = names, .patch = patch.bytes, .grace_s = grace_s};
-
-    cs_error_clear(err);
-    if (out != NULL)
-        cs_hand_over(out, NULL);
-    if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
-        fresh->op != CREDSTORE_SET)
-        return refuse_field(store, kind, call, names, err);
-    memcpy(patch.bytes, &size, sizeof size);
-    memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
-    return cs_roll(store, kind, call, &request, out, err);
 }
 
 credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -30,12 +30,6 @@ credstore_status cs_update(credstore *store, const cs_kind *kind, const credstor
 credstore_status cs_roll(credstore *store, const cs_kind *kind, const credstore_call *call,
                          const cs_request *request, void *out, credstore_error *err);
 
-/* Replaces one secret; the old one stays good for grace_s seconds. */
-credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const credstore_call *call,
-                                const cs_names *names, uint32_t field,
-                                const credstore_secret_text *fresh, uint32_t grace_s, void *out,
-                                credstore_error *err);
-
 /* Switches the kind's active flag. action: CS_ACTION_DEACTIVATE or _REACTIVATE. E_UNSUPPORTED: it
  * has none. */
 credstore_status cs_switch(credstore *store, const cs_kind *kind, const credstore_call *call,

@@ -10,9 +10,8 @@
 #include "id.h"
 #include "sized.h"
 #include "text.h"
+#include "time.h"
 #include "url.h"
-
-static const int64_t time_max = INT64_C(253402300799999); /* 9999-12-31T23:59:59.999Z */
 
 /* ---- slots ---- */
 
@@ -92,7 +91,7 @@ static credstore_status take_time(const credstore *store, const cs_field *field,
     if (time.op != CREDSTORE_SET)
         return time.unix_ms == 0 ? CREDSTORE_OK
                                  : invalid(err, field, "A slot that is not SET carries a value");
-    if (time.unix_ms <= 0 || time.unix_ms > time_max)
+    if (time.unix_ms <= 0 || time.unix_ms > CS_TIME_LAST)
         return invalid(err, field, "The time is not in the years 1970 to 9999");
     if ((field->flags & CS_FUTURE) != 0 && time.unix_ms <= cs_store_now(store))
         return invalid(err, field, "The time is in the past");

@@ -153,10 +153,10 @@ credstore_status cs_verify(credstore *store, const cs_kind *kind, const char *to
     if (result != CREDSTORE_CRYPTO_OK)
         return cs_fail_crypto(err, result, "The token's digest could not be computed");
     status = cs_txn_read(store, &txn, err);
-    if (status != CREDSTORE_OK)
-        return status;
-    status = verify_in(&txn, kind, ksuid, digest, out, err);
-    cs_txn_end(&txn);
+    if (status == CREDSTORE_OK) {
+        status = verify_in(&txn, kind, ksuid, digest, out, err);
+        cs_txn_end(&txn);
+    }
     cs_wipe(digest, sizeof digest);
     return status;
 }

@@ -7,6 +7,7 @@
 
 #include "audit.h"
 #include "error.h"
+#include "sealed.h"
 
 typedef struct bench {
     fx f;

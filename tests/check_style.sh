@@ -65,8 +65,8 @@ cat >"$work/rules" <<END
 lib/(mem|error|text|id|time|url|crc|file)\.[ch] allow $floor
 lib/json/strict\.[ch] allow $floor|(json/)?strict\.h
 lib/(storage|crypto)/.* allow $floor|(storage/|crypto/)?[a-z_]+\.h
-lib/kinds/.* deny (storage|crypto|keysource)/.*|(txn|envelope|keyring|audit)\.h
-lib/(envelope|keyring|audit|format|secret|txn)\.[ch] deny (kind|view|validate|policy|door|update|read)\.h|json/.*
+lib/kinds/.* deny (storage|crypto|keysource)/.*|(txn|sealed|commit|envelope|keyring|audit)\.h
+lib/(envelope|keyring|ring|audit|format|secret|txn|sealed|commit)\.[ch] deny (kind|view|validate|policy|door|update|read)\.h|json/.*
 lib/.*\.h deny door\.h
 END
 # shellcheck disable=SC2086

@@ -12,8 +12,10 @@
 
 #include "alias.h"
 #include "check.h"
+#include "commit.h"
 #include "place.h"
 #include "ring.h"
+#include "sealed.h"
 
 enum { FOUND_MAX = 16, TEXT = 64, MANY = 2000, MANY_LONG = 100000 };
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "commit.h"
 #include "error.h"
 #include "group.h"
 #include "token.h"
@@ -528,8 +529,7 @@ static void test_unknown(void **state)
         arm(b, FX_COMMIT, 0, 1, CREDSTORE_STORAGE_UNKNOWN, done == 1);
         play_all(g);
         for (unsigned i = 0; i < g->count; i++)
-            answered(g, i,
-                     done == 1 || i == 3 || i == 5 ? CREDSTORE_OK : CREDSTORE_E_STORAGE);
+            answered(g, i, done == 1 || i == 3 || i == 5 ? CREDSTORE_OK : CREDSTORE_E_STORAGE);
         for (unsigned i = 3; i < g->count; i += 2) { /* one leads then, and takes the other */
             assert_int_equal(g->players[i].runs, done == 1 ? 1 : 2);
             assert_int_equal(g->players[i].saw, done == 1);

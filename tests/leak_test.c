@@ -5,6 +5,8 @@
  */
 #include "life.h"
 
+#include "fixture.h"
+
 enum { KEPT = 100, RETENTION_DAYS = 30 };
 
 /* ---- asking ---- */
@@ -155,6 +157,7 @@ static void states_of_a_token(test_world *w)
     is(w, first.token, CREDSTORE_LEAK_PAST, 0); /* history tells */
     life_ok(credstore_api_key_remove(w->t.store, &w->call, first.id, &err));
     is(w, second.token, CREDSTORE_LEAK_REMOVED, 0);
+    is(w, first.token, CREDSTORE_LEAK_REMOVED, 0);
     atomic_fetch_add(&w->t.now, (RETENTION_DAYS + 1) * LIFE_DAY);
     life_maintain(w);
     is(w, second.token, CREDSTORE_LEAK_REMOVED, 0); /* the tombstone tells */
@@ -241,6 +244,39 @@ static void what_stays_is_known(test_world *w)
     is_sound(w);
 }
 
+/* Brought back and replaced again: it lies twice in history, and goes with the later one. */
+static void twice_in_history(test_world *w)
+{
+    begin(w);
+    set_secret(w, 2);
+    set_secret(w, 3);
+    restore(w, 2);    /* revision 4 */
+    set_secret(w, 4); /* so 2 and 4 have it in history */
+    for (unsigned n = 6; n <= KEPT + 4; n++)
+        set_text(w, n);
+    is(w, secret(2), CREDSTORE_LEAK_PAST, 2); /* 2 is gone */
+    is(w, secret(3), 0, 0);
+    is_sound(w);
+    set_text(w, 1);
+    is(w, secret(2), 0, 0);
+    assert_int_equal(entries(w), 1);
+    is_sound(w);
+}
+
+/* The change that drops an earlier run replaces the one of now, which goes into history. */
+static void replaced_at_the_end(test_world *w)
+{
+    begin(w);
+    set_secret(w, 2);
+    set_secret(w, 3);
+    restore(w, 2);
+    for (unsigned n = 5; n <= KEPT + 2; n++)
+        set_text(w, n);
+    roll(w, 4, 0);
+    is(w, secret(2), CREDSTORE_LEAK_PAST, 2);
+    is_sound(w);
+}
+
 /* The change that drops the last revision with a secret is the one that brings it back. */
 static void brought_back_at_the_end(test_world *w)
 {
@@ -324,8 +360,32 @@ static void damaged_ones_keep(test_world *w)
     assert_int_equal(entries(w), KEPT + 2);
 }
 
+/* All reads of a change, and of a batch of maintenance, come before its writes. */
+static void reads_come_first(void **state)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    credstore_error err;
+    credstore *store;
+    fx f;
+
+    (void)state;
+    fx_begin(&f);
+    store = fx_open(&f);
+    fx_create_checkbook(store, FX_KSUID, secret(1));
+    for (unsigned n = 2; n <= KEPT + 10; n++)
+        fx_ok(fx_set_secret(store, FX_KSUID, secret(n), &err), &err);
+    fx_ok(credstore_checkbook_remove(store, &call, FX_KSUID, &err), &err);
+    f.now += (RETENTION_DAYS + 1) * FX_DAY;
+    fx_ok(credstore_maintain(store, 0, NULL, &err), &err);
+    assert_int_equal(life_keys(store, CS_TABLE_FINGERPRINT, NULL), 0);
+    credstore_close(store);
+    fx_end(&f); /* which looks at it */
+}
+
 int main(void)
 {
+    static const struct CMUnitTest more[] = {cmocka_unit_test(reads_come_first)};
     static const test_row rows[] = {
         {"states of a secret", states_of_a_secret},
         {"states of a token", states_of_a_token},
@@ -333,11 +393,14 @@ int main(void)
         {"it does not grow", it_does_not_grow},
         {"nor with graces", nor_with_graces},
         {"what stays is known", what_stays_is_known},
+        {"twice in history", twice_in_history},
+        {"replaced at the end", replaced_at_the_end},
         {"brought back at the end", brought_back_at_the_end},
         {"it goes with the history", it_goes_with_the_history},
         {"damaged ones go too", damaged_ones_go_too},
         {"damaged ones keep", damaged_ones_keep},
     };
 
-    return test_run("leaks", NULL, 0, rows, LIFE_COUNT(rows));
+    return test_run("leaks", NULL, 0, rows, LIFE_COUNT(rows)) +
+           cmocka_run_group_tests(more, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 #include "life.h"
 
 #include "audit.h"
+#include "commit.h"
+#include "sealed.h"
 
 #include <pthread.h>
 #include <time.h>

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "commit.h"
 #include "txn.h"
 
 #define LEN(array) (sizeof(array) / sizeof *(array))

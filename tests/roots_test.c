@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "commit.h"
 #include "txn.h"
 
 enum { CHEAP = 14 };

@@ -11,6 +11,7 @@
 #include "error.h"
 #include "place.h"
 #include "reseal.h"
+#include "sealed.h"
 
 enum { RECORDS = 12, REVISIONS = 9 };
 

@@ -58,6 +58,8 @@ typedef struct bad_option {
 
 static const credstore_storage short_storage = {.struct_size = 8};
 static const credstore_crypto short_crypto = {.struct_size = 8};
+static const credstore_storage hollow_storage = {.struct_size = sizeof hollow_storage};
+static const credstore_crypto hollow_crypto = {.struct_size = sizeof hollow_crypto};
 
 #define SETTER(name, statement)                                                                    \
     static void name(credstore_options *o)                                                         \
@@ -75,6 +77,8 @@ SETTER(no_catalogue, o->catalogue = NULL)
 SETTER(no_hosts, o->base_url_allow_count = 1)
 SETTER(old_storage, o->storage = &short_storage)
 SETTER(old_crypto, o->crypto = &short_crypto)
+SETTER(lacking_storage, o->storage = &hollow_storage)
+SETTER(lacking_crypto, o->crypto = &hollow_crypto)
 
 static const bad_option bad_options[] = {
     {"size of 0", CREDSTORE_E_INVALID, size_zero},
@@ -88,6 +92,8 @@ static const bad_option bad_options[] = {
     {"a count and no hosts", CREDSTORE_E_INVALID, no_hosts},
     {"an engine's table too short", CREDSTORE_E_INVALID, old_storage},
     {"a provider's table too short", CREDSTORE_E_INVALID, old_crypto},
+    {"an engine without functions", CREDSTORE_E_INVALID, lacking_storage},
+    {"a provider without functions", CREDSTORE_E_INVALID, lacking_crypto},
 };
 
 static void test_bad_options(void **state)
@@ -279,6 +285,102 @@ static void test_several_slots(void **state)
     for (size_t i = 0; i < 3; i++)
         credstore_key_source_free(keys[i]);
     credstore_key_source_free(stranger);
+}
+
+/* ---- sources that call out ---- */
+
+/* Blobs are the keys as they are; notes how many transactions were open meanwhile. */
+typedef struct watcher {
+    fx_engine *engine;
+    unsigned calls, inside;
+} watcher;
+
+static void watch(watcher *w)
+{
+    fx_engine *e = w->engine;
+
+    w->calls++;
+    w->inside += e->begun - e->calls[FX_COMMIT] - e->calls[FX_ABORT];
+}
+
+static int32_t watched_wrap(void *ctx, const uint8_t *keys, size_t len, uint8_t *blob,
+                            size_t *blob_len)
+{
+    watch(ctx);
+    memcpy(blob, keys, len);
+    *blob_len = len;
+    return CREDSTORE_KEY_OK;
+}
+
+static int32_t watched_unwrap(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *keys,
+                              size_t *len)
+{
+    watch(ctx);
+    memcpy(keys, blob, blob_len);
+    *len = blob_len;
+    return CREDSTORE_KEY_OK;
+}
+
+/* Founding, adding and opening: no transaction, not even one that reads, waits for a key service.
+ */
+static void test_service_outside_transactions(void **state)
+{
+    const uint32_t rights = CREDSTORE_ROOT_READ | CREDSTORE_ROOT_REVEAL;
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    fx f;
+    watcher w = {0};
+    const credstore_key_service service = {
+        .struct_size = sizeof service, .wrap = watched_wrap, .unwrap = watched_unwrap, .ctx = &w};
+    credstore_key_source *key = NULL;
+    credstore_error err;
+    credstore *store;
+
+    (void)state;
+    fx_begin(&f);
+    w.engine = &f.engine;
+    fx_ok(credstore_key_callback(&service, &key, &err), &err);
+    f.options.key = key;
+    store = fx_open(&f);
+    assert_int_equal(w.calls, 1);
+    fx_ok(credstore_root_add(store, &call, key, rights, NULL, &err), &err);
+    assert_int_equal(w.calls, 2);
+    credstore_close(store);
+    credstore_close(fx_open(&f));
+    assert_int_equal(w.calls, 3);
+    assert_int_equal(w.inside, 0);
+    credstore_key_source_free(key);
+    fx_end(&f);
+}
+
+/* A provider without scrypt, or of a time before it, does all but passphrases. */
+static void test_provider_without_scrypt(void **state)
+{
+    bench *b = *state;
+    credstore_crypto providers[] = {fx_provider, fx_provider};
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    credstore_key_source *key = NULL;
+    credstore_error err;
+
+    providers[0].scrypt = NULL;
+    providers[1].struct_size = offsetof(credstore_crypto, scrypt);
+    fx_ok(credstore_key_passphrase("of a person", CREDSTORE_NTS, 14, &key, &err), &err);
+    fx_ok(credstore_root_add(b->store, &call, key, CREDSTORE_ROOT_READ, NULL, &err), &err);
+    for (size_t i = 0; i < FX_COUNT(providers); i++) {
+        b->f.options.crypto = &providers[i];
+        b->f.options.key = b->f.key;
+        reopen(b);
+        fx_fails(credstore_root_add(b->store, &call, key, CREDSTORE_ROOT_READ, NULL, &err),
+                 CREDSTORE_E_UNSUPPORTED, &err);
+        assert_string_equal(err.field, "key");
+        b->f.options.key = key;
+        fx_open_fails(&b->f, CREDSTORE_E_UNSUPPORTED);
+    }
+    b->f.options.crypto = &fx_provider;
+    reopen(b);
+    fx_ok(credstore_root_add(b->store, &call, key, CREDSTORE_ROOT_READ, NULL, &err), &err);
+    credstore_key_source_free(key);
 }
 
 /* ---- newer and damaged ---- */
@@ -970,15 +1072,18 @@ static void test_clock(void **state)
     }
 }
 
-/* Clocks that are out of their minds decide nothing undefined. */
+/* Clocks that are out of their minds decide nothing undefined: times that are made of them, a
+   grace's end above all, must not overflow. */
 static void test_mad_clocks(void **state)
 {
-    static const int64_t clocks[] = {INT64_MIN, -1, 0, INT64_MAX};
+    static const int64_t last = INT64_C(253402300799999); /* of the year 9999 */
+    static const int64_t clocks[][2] = {{INT64_MIN, 0}, {-1, 0},          {0, 0},
+                                        {last, last},   {last + 1, last}, {INT64_MAX, last}};
     bench *b = *state;
 
     for (size_t i = 0; i < FX_COUNT(clocks); i++) {
-        b->f.now = clocks[i];
-        assert_true(cs_store_now(b->store) == (clocks[i] < 0 ? 0 : clocks[i]));
+        b->f.now = clocks[i][0];
+        assert_true(cs_store_now(b->store) == clocks[i][1]);
     }
     b->f.now = FX_NOW;
 }
@@ -1054,6 +1159,8 @@ int main(void)
         cmocka_unit_test(test_memory_store),
         cmocka_unit_test_setup_teardown(test_wrong_key, begin, end),
         cmocka_unit_test_setup_teardown(test_several_slots, begin, end),
+        cmocka_unit_test(test_service_outside_transactions),
+        cmocka_unit_test_setup_teardown(test_provider_without_scrypt, begin, end),
         cmocka_unit_test_setup_teardown(test_newer_header, begin, end),
         cmocka_unit_test_setup_teardown(test_newer_records, begin, end),
         cmocka_unit_test_setup_teardown(test_damaged_header, begin, end),

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "sealed.h"
 #include "time.h"
 #include "txn.h"
 

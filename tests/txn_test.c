@@ -7,7 +7,9 @@
 
 #include <pthread.h>
 
+#include "commit.h"
 #include "error.h"
+#include "sealed.h"
 #include "txn.h"
 
 enum { ATTEMPTS = 16 };

@@ -3,8 +3,8 @@
  * For authors of storage engines and of crypto providers. An application does not need this header.
  *
  * Both tables start with struct_size and only grow at the end: a shorter one lacks what is
- * optional. Every callback may be called from any thread; one transaction is used by one thread at
- * a time. Results are never 0, so that a callback which raises in a language binding, and so
+ * optional, and one that lacks anything else is E_INVALID to credstore_open(). Every callback may be
+ * called from any thread; one transaction is used by one thread at a time. Results are never 0, so that a callback which raises in a language binding, and so
  * returns 0, is not taken for a success.
  */
 #ifndef CREDSTORE_BACKEND_H

@@ -9,6 +9,7 @@
 #include "id.h"
 #include "list.h"
 #include "merge.h"
+#include "roll.h"
 #include "text.h"
 #include "update.h"
 #include "validate.h"

@@ -280,6 +280,12 @@ static int start_cleared(const cs_lmdb_opening *o, cs_lmdb_env *env)
     return start_mdb(o, env, &own);
 }
 
+static void clear_left(int folder)
+{
+    cs_lmdb_clear_erasing(folder);
+    cs_lmdb_clear_creating(folder);
+}
+
 /* With the guard in hand and everything checked that can be checked before. */
 static credstore_status open_inside_guard(const cs_lmdb_opening *o, cs_lmdb_env *env, bool alone)
 {
@@ -287,7 +293,7 @@ static credstore_status open_inside_guard(const cs_lmdb_opening *o, cs_lmdb_env 
     credstore_status status = cs_lmdb_check_data(o);
 
     if (alone && (o->flags & CREDSTORE_OPEN_READ_ONLY) == 0)
-        cs_lmdb_clear_erasing(o->folder);
+        clear_left(o->folder);
     if (status == CREDSTORE_OK)
         status = open_lock_file(o, &env->locks, alone);
     if (status != CREDSTORE_OK)

@@ -213,6 +213,107 @@ static int fill_folder(const char *folder, uint32_t flags)
     return rc;
 }
 
+/* ---- what a maker leaves that was killed ---- */
+
+static bool is_store_file(const char *name)
+{
+    for (size_t i = 0; i < sizeof store_files / sizeof store_files[0]; i++)
+        if (strcmp(name, store_files[i]) == 0)
+            return true;
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* A folder's entries, one after the other, until visit() is false. The descriptor stays the
+   caller's. */
+static int each_entry(int folder, bool (*visit)(int folder, const char *name, void *arg), void *arg)
+{
+    const int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+    const int rc = errno;
+
+    if (dir == NULL && fd >= 0)
+        close(fd);
+    if (dir == NULL)
+        return rc;
+    while ((entry = readdir(dir)) != NULL && visit(folder, entry->d_name, arg))
+        continue;
+    closedir(dir);
+    return 0;
+}
+
+static bool is_plain(int folder, const char *name, void *arg)
+{
+    bool *plain = arg;
+
+    (void)folder;
+    *plain = is_store_file(name);
+    return *plain;
+}
+
+/* Locked, so that nobody is making it; still by that name; and our own. */
+static bool is_left(int parent, const char *name, int folder)
+{
+    struct stat st, named;
+    bool plain = false;
+
+    return flock(folder, LOCK_EX | LOCK_NB) == 0 && fstat(folder, &st) == 0 &&
+           st.st_uid == geteuid() && fstatat(parent, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           named.st_dev == st.st_dev && named.st_ino == st.st_ino &&
+           each_entry(folder, is_plain, &plain) == 0 && plain;
+}
+
+/* arg: how such a name begins; the rest is mkdtemp()'s. */
+static bool clear_if_left(int parent, const char *name, void *arg)
+{
+    const char *begin = arg;
+    const size_t len = strlen(begin);
+    int folder;
+
+    if (strncmp(name, begin, len) != 0 || strlen(name + len) != sizeof TEMPORARY_SUFFIX - 1)
+        return true;
+    folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (folder < 0)
+        return true;
+    if (is_left(parent, name, folder)) {
+        for (size_t i = 0; i < sizeof store_files / sizeof store_files[0]; i++)
+            unlinkat(folder, store_files[i], 0);
+        unlinkat(parent, name, AT_REMOVEDIR);
+    }
+    flock(folder, LOCK_UN); /* a forked child may hold the descriptor still */
+    close(folder);
+    return true;
+}
+
+void cs_lmdb_clear_creating(int folder)
+{
+    char begin[] = TEMPORARY_INSIDE;
+
+    each_entry(folder, clear_if_left, begin);
+}
+
+/* Beside the store of that path. */
+static void clear_beside(int parent, const char *path, size_t len)
+{
+    char *begin = cs_lmdb_join(path, len, TEMPORARY_INSIDE);
+    char *slash = begin == NULL ? NULL : strrchr(begin, '/');
+
+    if (begin != NULL)
+        each_entry(parent, clear_if_left, slash == NULL ? begin : slash + 1);
+    cs_free(begin);
+}
+
+/* ENOENT: another took it for left before it was locked. */
+static int hold_new(const char *folder, int *fd)
+{
+    struct stat st;
+
+    *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0 || flock(*fd, LOCK_EX) != 0 || stat(folder, &st) != 0)
+        return errno;
+    return 0;
+}
+
 static void remove_temporary(const char *folder)
 {
     const int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -281,6 +382,7 @@ credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o)
     char *temporary = cs_lmdb_join(o->path, len, TEMPORARY_INSIDE TEMPORARY_SUFFIX);
     credstore_status status = CREDSTORE_OK;
     int parent = -1;
+    int held = -1;
     int rc =
         target == NULL || temporary == NULL ? ENOMEM : cs_lmdb_open_parent(o->path, len, &parent);
 
@@ -288,20 +390,27 @@ credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o)
         status = cs_lmdb_check_file_system(parent, o->err);
     if (rc != 0 || status != CREDSTORE_OK)
         goto cleanup;
+    clear_beside(parent, o->path, len);
     if (mkdtemp(temporary) == NULL) {
         rc = errno;
         goto cleanup;
     }
-    rc = fill_folder(temporary, o->flags);
+    rc = hold_new(temporary, &held);
+    if (rc == 0)
+        rc = fill_folder(temporary, o->flags);
     if (rc == 0)
         rc = move_into_place(temporary, target);
     if (rc != 0)
         remove_temporary(temporary);
-    rc = rc == EEXIST ? 0 : rc;
+    rc = rc == EEXIST || rc == ENOENT ? 0 : rc; /* the caller looks again */
     if (rc == 0)
         rc = cs_lmdb_sync(parent);
 
 cleanup:
+    if (held >= 0) {
+        flock(held, LOCK_UN); /* a forked child may hold the descriptor still */
+        close(held);
+    }
     if (parent >= 0)
         close(parent);
     cs_free(target);
@@ -309,28 +418,15 @@ cleanup:
     return rc != 0 ? cs_lmdb_fail(o->err, rc, "cannot make the store") : status;
 }
 
-static bool is_ours(const char *name)
+/* Empty but for what an interrupted creation leaves. There is no data file. */
+static bool is_empty(int folder, const char *name, void *arg)
 {
-    for (size_t i = 1; i < sizeof store_files / sizeof store_files[0]; i++)
-        if (strcmp(name, store_files[i]) == 0)
-            return true;
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-           strncmp(name, TEMPORARY_INSIDE, sizeof TEMPORARY_INSIDE - 1) == 0;
-}
+    bool *empty = arg;
 
-/* Empty but for what an interrupted creation leaves. */
-static int check_empty(const char *path, bool *empty)
-{
-    DIR *dir = opendir(path);
-    const struct dirent *entry;
-
-    if (dir == NULL)
-        return errno;
-    *empty = true;
-    while (*empty && (entry = readdir(dir)) != NULL)
-        *empty = is_ours(entry->d_name);
-    closedir(dir);
-    return 0;
+    (void)folder;
+    *empty =
+        is_store_file(name) || strncmp(name, TEMPORARY_INSIDE, sizeof TEMPORARY_INSIDE - 1) == 0;
+    return *empty;
 }
 
 /* The folder becomes the store's, so it gets the store's mode; the group's inheritance stays. */
@@ -385,7 +481,8 @@ credstore_status cs_lmdb_create_inside(const cs_lmdb_opening *o)
         return cs_lmdb_fail(o->err, errno, "cannot lock the folder");
     if (fstatat(o->folder, CS_LMDB_DATA, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return CREDSTORE_OK;
-    rc = check_empty(o->path, &empty);
+    cs_lmdb_clear_creating(o->folder);
+    rc = each_entry(o->folder, is_empty, &empty);
     if (rc == 0 && !empty)
         return cs_fail(o->err, CREDSTORE_E_INVALID, "path",
                        "the folder has other files and no store in it");

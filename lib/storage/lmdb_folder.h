@@ -38,6 +38,8 @@ int cs_lmdb_sync(int fd); /* fsync; errno */
  */
 credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o);
 credstore_status cs_lmdb_create_inside(const cs_lmdb_opening *o);
+/* Clears away what an interrupted cs_lmdb_create_inside() left. */
+void cs_lmdb_clear_creating(int folder);
 
 /* ---- lmdb_data.c ---- */
 

@@ -34,15 +34,17 @@ typedef struct node {
 } node;
 
 typedef struct memory {
-    pthread_mutex_t lock; /* guards root and writing; held for a few instructions only */
+    pthread_mutex_t lock; /* guards root, entries, writing; held for a few instructions only */
     pthread_cond_t writer_left;
     node *root;
+    size_t entries;
     bool writing;
     pid_t maker;
 } memory;
 
 typedef struct txn {
     node *root;
+    size_t entries;
     bool write;
     int cancel_state; /* of the writer's thread, to be put back */
     int32_t failed;   /* what a put or del answered that left only abort; 0 = none */
@@ -276,8 +278,10 @@ static int32_t memory_begin(void *ctx, uint32_t write, int64_t wait_ms, void **o
 
     (void)pthread_mutex_lock(&m->lock);
     begun = !t->write || take_turn(m, wait_ms);
-    if (begun)
+    if (begun) {
         t->root = node_ref(m->root);
+        t->entries = m->entries;
+    }
     (void)pthread_mutex_unlock(&m->lock);
 
     if (!begun) {
@@ -315,13 +319,14 @@ static void txn_free(txn *t, node *unused)
 }
 
 /* Ends the transaction with `root` as the map; returns the root that it replaces. */
-static node *leave(memory *m, node *root)
+static node *leave(memory *m, node *root, size_t entries)
 {
     node *old;
 
     (void)pthread_mutex_lock(&m->lock);
     old = m->root;
     m->root = root;
+    m->entries = entries;
     m->writing = false;
     (void)pthread_cond_signal(&m->writer_left);
     (void)pthread_mutex_unlock(&m->lock);
@@ -334,7 +339,7 @@ static void memory_abort(void *ctx, void *transaction)
     txn *t = transaction;
 
     if (t->write) /* no lock needed to read the root: none but this writer may change it */
-        (void)leave(m, m->root);
+        (void)leave(m, m->root, m->entries);
     txn_free(t, t->root);
 }
 
@@ -347,7 +352,7 @@ static int32_t memory_commit(void *ctx, void *transaction)
         memory_abort(ctx, t);
         return failed != 0 ? failed : CREDSTORE_STORAGE_OK;
     }
-    txn_free(t, leave(ctx, t->root));
+    txn_free(t, leave(ctx, t->root, t->entries));
     return CREDSTORE_STORAGE_OK;
 }
 
@@ -457,6 +462,7 @@ static int32_t memory_put(void *ctx, void *transaction, credstore_bytes key, cre
     pair = reserve(t) ? item_make(t, key, value) : NULL;
     if (pair == NULL)
         return only_abort(t, CREDSTORE_STORAGE_NO_MEMORY);
+    t->entries += find(t->root, key) == NULL;
     replace_root(t, with(t, t->root, pair));
     return CREDSTORE_STORAGE_OK;
 }
@@ -473,7 +479,19 @@ static int32_t memory_del(void *ctx, void *transaction, credstore_bytes key)
         return CREDSTORE_STORAGE_NOT_FOUND;
     if (!reserve(t))
         return only_abort(t, CREDSTORE_STORAGE_NO_MEMORY);
+    t->entries--;
     replace_root(t, without(t, t->root, key));
+    return CREDSTORE_STORAGE_OK;
+}
+
+/* There is no file, no map, and no end to readers. */
+static int32_t memory_stat(void *ctx, credstore_storage_stat *out)
+{
+    memory *m = ctx;
+
+    (void)pthread_mutex_lock(&m->lock);
+    out->entries = m->entries;
+    (void)pthread_mutex_unlock(&m->lock);
     return CREDSTORE_STORAGE_OK;
 }
 
@@ -503,6 +521,7 @@ const credstore_storage cs_storage_memory = {
     .commit = memory_commit,
     .abort = memory_abort,
     .close = memory_close,
+    .stat = memory_stat,
 };
 
 static int init_cond(pthread_cond_t *cond)

@@ -346,6 +346,56 @@ static credstore_status take_audit_entry(world *w)
     return read_audit(w, 1);
 }
 
+static credstore_status list_roots(world *w, int slot)
+{
+    const credstore_root_page *page = NULL;
+    credstore_status status = credstore_root_list(w->store, &w->call, &page, &w->err);
+
+    if (status == CREDSTORE_OK && (page->count != 1 || page->items[0]->is_own != 1))
+        status = CREDSTORE_E_INTERNAL;
+    if (status == CREDSTORE_OK && slot)
+        status = taken(w, page->items[0]->struct_size, sizeof *page->items[0]);
+    else if (status == CREDSTORE_OK)
+        status = taken(w, page->struct_size, sizeof *page);
+    credstore_free(page);
+    return status;
+}
+
+static credstore_status take_root_page(world *w)
+{
+    return list_roots(w, 0);
+}
+
+static credstore_status take_root_slot(world *w)
+{
+    return list_roots(w, 1);
+}
+
+static credstore_status list_keys(world *w, int key)
+{
+    const credstore_data_key_page *page = NULL;
+    credstore_status status = credstore_keys_list(w->store, &w->call, 0, &page, &w->err);
+
+    if (status == CREDSTORE_OK && (page->count != 4 || page->items[3]->id != 4))
+        status = CREDSTORE_E_INTERNAL;
+    if (status == CREDSTORE_OK && key)
+        status = taken(w, page->items[3]->struct_size, sizeof *page->items[3]);
+    else if (status == CREDSTORE_OK)
+        status = taken(w, page->struct_size, sizeof *page);
+    credstore_free(page);
+    return status;
+}
+
+static credstore_status take_data_key_page(world *w)
+{
+    return list_keys(w, 0);
+}
+
+static credstore_status take_data_key(world *w)
+{
+    return list_keys(w, 1);
+}
+
 static credstore_status give_check_options(world *w)
 {
     credstore_check_options options = {.struct_size = sizeof options};
@@ -415,6 +465,10 @@ static const struct step {
     {"credstore_answer", take_answer},
     {"credstore_audit_page", take_audit_page},
     {"credstore_audit_entry", take_audit_entry},
+    {"credstore_root_page", take_root_page},
+    {"credstore_root_slot", take_root_slot},
+    {"credstore_data_key_page", take_data_key_page},
+    {"credstore_data_key", take_data_key},
 };
 
 int main(int argc, char **argv)

@@ -29,6 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "commit.h"
 #include "load.h"
 #include "mem.h"
 #include "txn.h"

@@ -24,7 +24,7 @@ cat "$log"
 [ $code -gt 0 ] && [ $code -lt 126 ]
 verdict $? "without tags the test ends with $code: it should fail, and not crash"
 
-for table in META_SEALED ROOT KEYRING_BODY KEYRING_SECRET CATALOGUE RECORD HISTORY AUDIT_LAST \
+for table in META_SEALED ROOT_RAW ROOT_PASSPHRASE KEYRING_BODY KEYRING_SECRET CATALOGUE RECORD HISTORY AUDIT_LAST \
     AUDIT_EARLIER HEAD USAGE TOMBSTONE OWNER TOKEN DIGEST RECEIPT PURGE ALIAS FINGERPRINT \
     ANCHOR ROTATION MOVED; do
     sed -n "s/^$table [a-z]*=\([0-9]*\) detected=\([0-9]*\)$/\1 \2/p" "$log" | {

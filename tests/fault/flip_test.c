@@ -23,6 +23,7 @@
 
 #include "crypto/openssl.h"
 #include "format.h"
+#include "keysource/keysource.h"
 #include "mem.h"
 #include "op.h"
 #include "storage/engines.h"
@@ -102,7 +103,8 @@ typedef struct read_of {
 static test_store t;
 static void *handle; /* the LMDB engine, of the test */
 static credstore_storage kept;
-static credstore_key_source *root_key;
+static credstore_key_source *root_keys[3]; /* by the number of their slot: one of each method */
+enum { ROOT_KEYS = sizeof root_keys / sizeof *root_keys };
 static pair pairs[PAIRS_MAX];
 static size_t pair_count;
 static read_of reads[READS_MAX];
@@ -243,7 +245,7 @@ static bool is_refusal(credstore_status status)
 }
 
 /* Through the kept handle; an open that succeeds replaces t.store if it is wanted. */
-static credstore_status try_open(credstore **out)
+static credstore_status try_open_by(uint16_t slot, credstore **out)
 {
     credstore_options options = t.options;
     credstore *store = NULL;
@@ -251,7 +253,7 @@ static credstore_status try_open(credstore **out)
     credstore_status status;
 
     options.flags = 0;
-    options.key = root_key;
+    options.key = root_keys[slot];
     options.storage = &kept;
     options.storage_ctx = handle;
     status = credstore_open(t.path, &options, &store, &err);
@@ -261,6 +263,11 @@ static credstore_status try_open(credstore **out)
     else
         credstore_close(store);
     return status;
+}
+
+static credstore_status try_open(credstore **out)
+{
+    return try_open_by(0, out);
 }
 
 static void open_again(void)
@@ -293,6 +300,64 @@ static void restore_all(void)
     assert_int_equal(cs_storage_lmdb.commit(handle, txn), CREDSTORE_STORAGE_OK);
     free(before);
     open_again();
+}
+
+/* ---- root keys: one of each method ---- */
+
+/* A key service whose blob is the keys, each byte inverted, and a byte behind them. */
+enum { BEHIND = 0xa5, CHEAPEST = 1 };
+
+static int32_t wrap(void *ctx, const uint8_t *keys, size_t len, uint8_t *blob, size_t *blob_len)
+{
+    (void)ctx;
+    for (size_t i = 0; i < len; i++)
+        blob[i] = (uint8_t)~keys[i];
+    blob[len] = BEHIND;
+    *blob_len = len + 1;
+    return CREDSTORE_KEY_OK;
+}
+
+static int32_t unwrap(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *keys, size_t *len)
+{
+    (void)ctx;
+    if (blob_len == 0 || blob_len - 1 > *len || blob[blob_len - 1] != BEHIND)
+        return CREDSTORE_KEY_GONE;
+    *len = blob_len - 1;
+    for (size_t i = 0; i < *len; i++)
+        keys[i] = (uint8_t)~blob[i];
+    return CREDSTORE_KEY_OK;
+}
+
+static void make_root_keys(void)
+{
+    const credstore_key_service service = {
+        .struct_size = sizeof service, .wrap = wrap, .unwrap = unwrap};
+    credstore_error err;
+
+    assert_status(CREDSTORE_OK,
+                  credstore_key_bytes(test_root_key, sizeof test_root_key, &root_keys[0], &err),
+                  &err);
+    assert_status(CREDSTORE_OK,
+                  credstore_key_passphrase("of a person", CREDSTORE_NTS, 0, &root_keys[1], &err),
+                  &err);
+    root_keys[1]->cost.log2_n = CHEAPEST; /* each bit costs an open */
+    assert_status(CREDSTORE_OK, credstore_key_callback(&service, &root_keys[2], &err), &err);
+}
+
+static void add_root_slots(void)
+{
+    const uint32_t rights = CREDSTORE_ROOT_READ | CREDSTORE_ROOT_REVEAL;
+    const credstore_actor system = test_actor(CREDSTORE_ACTOR_SYSTEM, 0, "host", "");
+    const credstore_call call = test_call(&system);
+    credstore_error err;
+
+    for (uint32_t i = 1; i < ROOT_KEYS; i++) {
+        uint32_t slot = 0;
+
+        assert_status(CREDSTORE_OK,
+                      credstore_root_add(t.store, &call, root_keys[i], rights, &slot, &err), &err);
+        assert_int_equal(slot, i);
+    }
 }
 
 /* ---- making the store ---- */
@@ -663,6 +728,19 @@ static bool detect_open(const pair *p, size_t byte)
     return complain("the store opens", p, byte);
 }
 
+/* By the slot's own root key; the others open as before. */
+static bool detect_root(const pair *p, size_t byte)
+{
+    const uint16_t slot = cs_get_u16(p->key + 1);
+
+    if (!is_refusal(try_open_by(slot, NULL)))
+        return complain("the slot opens", p, byte);
+    for (uint16_t i = 0; i < ROOT_KEYS && byte == 0; i++)
+        if (i != slot && try_open_by(i, NULL) != CREDSTORE_OK)
+            return complain("another slot does not open", p, byte);
+    return true;
+}
+
 /* Also by a change in a store that was open before. */
 static bool detect_head(const pair *p, size_t byte)
 {
@@ -846,7 +924,19 @@ static bool detect_rotation(const pair *p, size_t byte)
 
 /* ---- tables ---- */
 
-enum { LAST_AUDIT = 0x100, HEAD, OTHER_AUDIT, HISTORY, TOMBSTONE, BESIDE, ANCHOR, CLOCK };
+enum {
+    LAST_AUDIT = 0x100,
+    HEAD,
+    OTHER_AUDIT,
+    HISTORY,
+    TOMBSTONE,
+    BESIDE,
+    ANCHOR,
+    CLOCK,
+    ROOT_RAW, /* root slots by their number */
+    ROOT_PASSPHRASE,
+    ROOT_CALLBACK
+};
 
 typedef struct table {
     const char *name;
@@ -863,7 +953,9 @@ enum { ANY = 0x100 };
 static table tables[] = {
     {.name = "META_PLAIN", .table = CS_TABLE_META, .second = 0, .run = detect_open},
     {.name = "META_SEALED", .table = CS_TABLE_META, .second = 1, .run = detect_open},
-    {.name = "ROOT", .table = CS_TABLE_ROOT, .second = ANY, .run = detect_open},
+    {.name = "ROOT_RAW", .table = ROOT_RAW, .second = ANY, .run = detect_root},
+    {.name = "ROOT_PASSPHRASE", .table = ROOT_PASSPHRASE, .second = ANY, .run = detect_root},
+    {.name = "ROOT_CALLBACK", .table = ROOT_CALLBACK, .second = ANY, .run = detect_root},
     {.name = "KEYRING_BODY",
      .table = CS_TABLE_KEYRING,
      .second = CS_PURPOSE_BODY,
@@ -913,6 +1005,8 @@ static unsigned class_of(const pair *p)
     const size_t i = (size_t)(p - pairs);
     const goal *target;
 
+    if (p->key[0] == CS_TABLE_ROOT)
+        return ROOT_RAW + cs_get_u16(p->key + 1);
     if (p->key[0] == CS_TABLE_LANE) {
         if (p->key_len == 4)
             return is_head(p) ? HEAD : p->key[3] == 3 ? CLOCK : ANCHOR;
@@ -1339,6 +1433,8 @@ static int set_up(void **state)
     test_open(&t, TEST_LMDB);
     if (FLIP_BLIND)
         make_blind();
+    make_root_keys();
+    add_root_slots();
     prune_audit();
     for (size_t i = 0; i < TARGETS; i++)
         make_target(&targets[i]);
@@ -1353,8 +1449,6 @@ static int set_up(void **state)
     t.store = NULL;
     kept = cs_storage_lmdb;
     kept.close = keep_open;
-    assert_status(CREDSTORE_OK,
-                  credstore_key_bytes(test_root_key, sizeof test_root_key, &root_key, &err), &err);
     assert_int_equal(cs_lmdb_open(t.path, 0, &handle, &err), CREDSTORE_OK);
     open_again();
     for (size_t i = 0; i < TARGETS; i++)
@@ -1374,7 +1468,8 @@ static int tear_down(void **state)
         credstore_free(reads[i].view);
         free(reads[i].secret);
     }
-    credstore_key_source_free(root_key);
+    for (size_t i = 0; i < ROOT_KEYS; i++)
+        credstore_key_source_free(root_keys[i]);
     credstore_close(t.store);
     t.store = NULL;
     cs_storage_lmdb.close(handle);

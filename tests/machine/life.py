@@ -775,13 +775,12 @@ class Store:
         return f[digest]
 
     def settle_grace(self, kind, r, f, changed, grace):
-        """Secrets in their grace stay so until their field changes or their time is over."""
+        """Secrets in their grace stay beside until their field changes or maintenance ends them."""
         now = self.now()
         for n in SECRETS[kind]:
             if n not in changed:
-                if n in r.grace and now >= r.grace[n][1]:
-                    del r.grace[n]
-            elif grace and r.now.f[n] is not None:
+                continue
+            if grace and r.now.f[n] is not None:
                 r.grace[n] = (r.now.f[n][0], now + 1000 * grace)
             else:
                 r.grace.pop(n, None)

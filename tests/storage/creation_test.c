@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * The creation of a store, killed before each system call that others could see the effect of: the
- * next opening finds a store or none, and creates it if told to. The whole store, root slot and
- * keys with it, not the engine's alone.
+ * next opening finds a store or none, and creates it if told to; what the killed one left is
+ * cleared away then. The whole store, root slot and keys with it, not the engine's alone.
  */
 #define _GNU_SOURCE /* PTRACE_O_EXITKILL */
 
 #include "../support.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -98,6 +101,23 @@ static ending run_until(const char *path, int nth)
     return KILLED;
 }
 
+/* What a maker that was killed left is gone: beside the store, and within. */
+static void assert_tidy(const char *folder, const char *path, int nth)
+{
+    const char *const places[] = {folder, path};
+
+    for (size_t i = 0; i < 2; i++) {
+        DIR *dir = opendir(places[i]);
+        const struct dirent *entry;
+
+        assert_non_null(dir);
+        while ((entry = readdir(dir)) != NULL)
+            if (strstr(entry->d_name, ".creating-") != NULL)
+                fail_msg("killed at call %d: %s is left in %s", nth, entry->d_name, places[i]);
+        closedir(dir);
+    }
+}
+
 static void assert_opens(const char *path, int nth, int *there)
 {
     credstore_status status = open_it(path, 0);
@@ -128,6 +148,7 @@ static void kill_at_each_call(bool in_a_folder)
         end = run_until(path, ++nth);
         if (end == KILLED)
             assert_opens(path, nth, &there);
+        assert_tidy(folder, path, nth);
         test_folder_remove(folder);
     }
     if (end == NOT_TRACED) {
@@ -150,11 +171,47 @@ static void test_creation_in_a_folder_killed(void **state)
     kill_at_each_call(true);
 }
 
+/* Only what a maker left: not what one works on, nor what holds more than he would put there. */
+static void test_what_is_not_left(void **state)
+{
+    static const struct {
+        const char *name, *file;
+        bool locked, stays;
+    } rows[] = {
+        {"store.creating-aaaaaa", "data.mdb", false, false},
+        {"store.creating-bbbbbb", "guard.lock", true, true},
+        {"store.creating-cccccc", "letter", false, true},
+        {"store.creating-toolong", "data.mdb", false, true},
+        {"stores.creating-dddddd", "data.mdb", false, true},
+    };
+    char folder[TEST_PATH_MAX], path[2 * TEST_PATH_MAX];
+    int locks[sizeof rows / sizeof *rows];
+
+    (void)state;
+    test_folder(folder);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, rows[i].name);
+        assert_int_equal(mkdir(path, 0700), 0);
+        locks[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(!rows[i].locked || flock(locks[i], LOCK_EX) == 0);
+        close(openat(locks[i], rows[i].file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    }
+    snprintf(path, sizeof path, "%s/store", folder);
+    assert_int_equal(open_it(path, CREDSTORE_OPEN_CREATE), CREDSTORE_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(path, sizeof path, "%s/%s/%s", folder, rows[i].name, rows[i].file);
+        assert_int_equal(access(path, F_OK), rows[i].stays ? 0 : -1);
+        close(locks[i]);
+    }
+    test_folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation_killed),
         cmocka_unit_test(test_creation_in_a_folder_killed),
+        cmocka_unit_test(test_what_is_not_left),
     };
 
     if (access("/dev/shm", W_OK) == 0) /* nothing here needs a disk */

@@ -409,7 +409,7 @@ static unsigned long cut_everywhere(test_store *t, disk *d, unsigned long states
                 continue;
             if (bad++ < 3 && !nosync)
                 print_message("after event %zu, %u calls: %s %s\n", i, d->done,
-                              credstore_status_name((credstore_status)err.status), err.message);
+                              credstore_status_name(err.status), err.message);
         }
         if (e->what == DONE)
             d->done++;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "sealed.h"
 #include "time.h"
 #include "txn.h"
 

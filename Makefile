@@ -173,7 +173,7 @@ $(BUILD)/examples/httpd: $(HTTPD_OBJECTS) $(BUILD)/libcredstore.a
 .PHONY: quickstart
 quickstart:
 	+@$(SUB) $(BUILD)/examples/quickstart
-	@$(BUILD)/examples/quickstart
+	@$(BUILD)/examples/quickstart $(BUILD)/quickstart
 
 # ---- tests ------------------------------------------------------------------------------------------
 # Programs: tests/*_test.c and storage_contract.c, linked with an archive of the objects: they use cs_

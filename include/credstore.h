@@ -13,7 +13,9 @@
  * cancelled while it changes something ends after the call: at most wait_ms and one commit later.
  *
  * Forks. After fork() every call in the child on the parent's store answers E_FORKED; only
- * credstore_close() and the free functions work there.
+ * credstore_close() and the free functions work there. The parent's secrets are blank there, and so
+ * are its key sources of bytes, files and passphrases: those are E_FORKED too. A child makes a key
+ * source and opens a store of its own.
  *
  * Strings. NUL-terminated UTF-8 unless a length stands beside the pointer.
  *
@@ -23,6 +25,7 @@
  * that the caller was compiled with. Structs only ever grow at the end. A shorter one leaves the
  * missing members at their zero meaning; in a longer one the tail that this library does not know
  * must be zero, else E_UNSUPPORTED. A size of 0, or one that ends inside a member, is E_INVALID.
+ * Members named reserved are to be zero.
  *
  * Errors. Functions answer a credstore_status. The last argument, if not NULL, is filled on every
  * return. On an error nothing was changed and *out is NULL. error.field names a member as the
@@ -642,8 +645,8 @@ CREDSTORE_API credstore_status credstore_keys_promote(credstore *store, const cr
    right, and call again; or call with CREDSTORE_KEYS_FORSAKE, which retires the keys all the same
    and leaves these values as they are: unreadable, for good. Also: where it stood, as it was kept,
    is damaged; a promotion begins anew. E_FORMAT: values of a newer library; rotate with that one.
-   E_UNSUPPORTED: an unknown flag. E_FORBIDDEN: read-only. E_KEY_UNAVAILABLE: the store was opened with
-   READ alone. After any error another call goes on where this one was. */
+   E_UNSUPPORTED: an unknown flag. E_FORBIDDEN: read-only. E_KEY_UNAVAILABLE: the store was opened
+   with READ alone. After any error another call goes on where this one was. */
 enum { CREDSTORE_KEYS_FORSAKE = 1 };
 CREDSTORE_API credstore_status credstore_keys_reseal(credstore *store, const credstore_call *call,
                                                      uint32_t flags, uint32_t budget_ms,
@@ -947,9 +950,9 @@ typedef struct credstore_repair_result {
 
 /* Makes the indexes what the records say: owner lists, tokens, imported tokens, fingerprints of
    secrets, organizations, the queue of removed records. Entries that are lost are made anew,
-   entries that are damaged or point to no record are removed. Touches no record, no history and no
-   audit entry; what cannot be derived is left as credstore_check() found it. An organization whose
-   own entry was damaged has lost its label: set it again.
+   entries that are damaged or that no record bears out are removed. Touches no record, no history
+   and no audit entry; what cannot be derived is left as credstore_check() found it. An organization
+   whose own entry was damaged has lost its label: set it again.
 
    Each batch is a transaction and an audit entry (CREDSTORE_ACTION_REPAIR) of its own, where there
    is something to do: a crash or an error loses nothing, call again. Beside running writers. result
@@ -970,7 +973,7 @@ enum {
     CREDSTORE_VERB_LIST = 4,   /* query: after, before, limit (default 20) */
     CREDSTORE_VERB_REMOVE = 5, /* 204 */
     CREDSTORE_VERB_ROLL = 6,   /* query: grace_s (default 0); issued tokens: shows the new one once;
-                                  else the   body sets the secrets to be rolled, and nothing else */
+                                  else the body sets the secrets to be rolled, and nothing else */
     CREDSTORE_VERB_DEACTIVATE = 7,
     CREDSTORE_VERB_REACTIVATE = 8,
     CREDSTORE_VERB_HISTORY = 9, /* query: before (a revision), limit (default 20) */
@@ -979,7 +982,7 @@ enum {
 
 typedef struct credstore_slice {
     const char *ptr; /* NULL = the header or part is absent */
-    size_t len;      /* may hold any byte: what is not allowed is E_INVALID */
+    size_t len;      /* never CREDSTORE_NTS. Any byte may come: what is not allowed is E_INVALID */
 } credstore_slice;
 
 typedef struct credstore_request {

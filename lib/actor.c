@@ -48,13 +48,12 @@ credstore_status cs_actor_grants(const credstore_actor *actor, const cs_settle *
 {
     const cs_kind *kind = settle->kind;
     const size_t p = cs_field_index(kind, kind->permissions_field);
-    const uint8_t *before = settle->old == NULL ? NULL : settle->old->values[p].bytes.ptr;
 
     if (kind->permissions_field == 0 || (settle->changed >> p & 1) == 0 ||
         !settle->fresh.values[p].present)
         return CREDSTORE_OK;
-    return cs_policy_grants(actor, before, settle->fresh.values[p].bytes.ptr, kind->fields[p].name,
-                            err);
+    return cs_policy_grants(actor, settle->old == NULL ? NULL : settle->old->values[p].bytes.ptr,
+                            settle->fresh.values[p].bytes.ptr, kind->fields[p].name, err);
 }
 
 credstore_status cs_actor_hands_over(const cs_op *op, const credstore_actor *actor,

@@ -28,20 +28,14 @@ static credstore_status copy_itself(credstore *store, const char *path, credstor
 {
     const uint32_t mode = store->open_flags & CREDSTORE_OPEN_GROUP;
     credstore_error why = {0};
-    int32_t native = 0;
     const int32_t result =
         store->storage->backup(store->storage_ctx, path, mode, progress, progress_ctx, &why);
 
     if (result == CREDSTORE_STORAGE_OK)
         return CREDSTORE_OK;
-    if (why.status != CREDSTORE_OK) {
-        if (err != NULL && err->status == CREDSTORE_OK)
-            *err = why;
+    if (cs_fail_told(err, &why))
         return (credstore_status)why.status;
-    }
-    if (store->storage->native != NULL)
-        native = store->storage->native(store->storage_ctx);
-    return cs_fail_storage(err, result, native, "The engine could not copy itself");
+    return cs_engine_failed(store, result, "The engine could not copy itself", err);
 }
 
 typedef struct copying {

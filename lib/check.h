@@ -80,10 +80,6 @@ void cs_inspection_end(cs_inspection *in);
 /* Takes a snapshot for what is inspected next. */
 credstore_status cs_inspection_turn(cs_inspection *in, cs_txn *txn, credstore_error *err);
 
-/* Inspects one value: its flaws are in->flaws. Any status but OK is a failure of the inspection
- * itself. */
-credstore_status cs_inspect(cs_inspection *in, credstore_bytes key, credstore_bytes value,
-                            credstore_error *err);
 /* Notes each value that every store has and this one has not. */
 credstore_status cs_inspect_presence(cs_inspection *in, credstore_error *err);
 

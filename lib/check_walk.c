@@ -100,8 +100,9 @@ static void note_stranger(cs_inspection *in, cs_subject *s)
                "No key, or no value of such a key, that this library writes");
 }
 
-credstore_status cs_inspect(cs_inspection *in, credstore_bytes key, credstore_bytes value,
-                            credstore_error *err)
+/* Its flaws are in->flaws. Any status but OK is a failure of the inspection itself. */
+static credstore_status inspect(cs_inspection *in, credstore_bytes key, credstore_bytes value,
+                                credstore_error *err)
 {
     cs_subject s = {.key = key, .value = value};
 
@@ -144,7 +145,7 @@ credstore_status cs_inspect_batch(cs_inspection *in, cs_key *from, const cs_key 
     if (status == CREDSTORE_OK)
         status = cs_txn_scan(&txn, from, to, &scan, err);
     for (size_t i = 0; i < batch->count && status == CREDSTORE_OK; i++) {
-        status = cs_inspect(in, cs_key_bytes(&batch->keys[i]), batch->values[i], err);
+        status = inspect(in, cs_key_bytes(&batch->keys[i]), batch->values[i], err);
         batch->flawed[i] = in->flaw_count > 0;
         batch->flawed_count += batch->flawed[i];
     }
@@ -165,7 +166,7 @@ credstore_status cs_inspect_again(cs_inspection *in, const cs_key *key, credstor
 
     in->flaw_count = 0;
     if (status == CREDSTORE_OK && found)
-        status = cs_inspect(in, cs_key_bytes(key), value, err);
+        status = inspect(in, cs_key_bytes(key), value, err);
     in->counts = counts;
     return status;
 }

@@ -54,7 +54,8 @@ typedef struct result_row {
 
 static const result_row storage_results[] = {
     [CREDSTORE_STORAGE_OK] = {CREDSTORE_OK, NULL},
-    [CREDSTORE_STORAGE_NOT_FOUND] = {CREDSTORE_E_NOT_FOUND, NULL},
+    [CREDSTORE_STORAGE_NOT_FOUND] = {CREDSTORE_E_STORAGE,
+                                     NULL}, /* of get and del, and no failure */
     [CREDSTORE_STORAGE_CONFLICT] = {CREDSTORE_E_CONFLICT, NULL},
     [CREDSTORE_STORAGE_UNKNOWN] = {CREDSTORE_E_COMMIT_UNKNOWN,
                                    "The engine cannot tell whether the change is durable"},
@@ -144,6 +145,17 @@ credstore_status cs_fail_crypto(credstore_error *err, int32_t result, const char
     const bool in_set = result >= CREDSTORE_CRYPTO_OK && (size_t)result < count;
 
     return fill(err, in_set ? crypto_statuses[result] : CREDSTORE_E_INTERNAL, NULL, 0, 0, message);
+}
+
+bool cs_fail_told(credstore_error *err, credstore_error *why)
+{
+    if (why->status == CREDSTORE_OK || !known(why->status))
+        return false;
+    why->field[sizeof why->field - 1] = '\0';
+    why->message[sizeof why->message - 1] = '\0';
+    if (err != NULL && err->status == CREDSTORE_OK)
+        *err = *why;
+    return true;
 }
 
 uint32_t cs_http_status(credstore_status status)

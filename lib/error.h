@@ -5,6 +5,7 @@
 #ifndef CS_ERROR_H
 #define CS_ERROR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,10 @@ credstore_status cs_fail_at(credstore_error *err, credstore_status status, const
 credstore_status cs_fail_storage(credstore_error *err, int32_t result, int32_t native,
                                  const char *message);
 credstore_status cs_fail_crypto(credstore_error *err, int32_t result, const char *message);
+
+/* Takes over what a backend filled in itself. False: it told nothing, or no status that there is.
+ */
+bool cs_fail_told(credstore_error *err, credstore_error *why);
 
 /* HTTP code of a status, from the table in credstore.h. */
 uint32_t cs_http_status(credstore_status status);

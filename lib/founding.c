@@ -139,7 +139,8 @@ static credstore_status load(credstore *store, const credstore_options *options,
 /* ---- founding ---- */
 
 typedef struct founding {
-    cs_buf meta, sealed_meta, slot, ring_body, ring_secret;
+    cs_buf meta, sealed_meta, slot;
+    cs_ring_values ring;
     bool lost; /* another process was first */
 } founding;
 
@@ -160,8 +161,7 @@ static credstore_status create_ring(credstore *store, founding *f, credstore_err
 
     if (ring == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
-    status = cs_keyring_create(&store->sealer, &store->keys, store->arena, ring, &f->ring_body,
-                               &f->ring_secret, err);
+    status = cs_keyring_create(&store->sealer, &store->keys, store->arena, ring, &f->ring, err);
     if (status == CREDSTORE_OK)
         cs_ring_publish(store, ring);
     else
@@ -202,8 +202,8 @@ static credstore_status put_founding(cs_txn *txn, void *arg, credstore_error *er
 {
     const cs_audit_entry entry = {.action = CS_ACTION_STORE_CREATE};
     founding *f = arg;
-    const cs_buf *const values[] = {&f->meta, &f->sealed_meta, &f->slot, &f->ring_body,
-                                    &f->ring_secret};
+    const cs_buf *const values[] = {&f->meta, &f->sealed_meta, &f->slot, &f->ring.body,
+                                    &f->ring.secret};
     enum { VALUES = sizeof values / sizeof *values };
     cs_key keys[VALUES], catalogue;
     bool there = false;
@@ -250,8 +250,7 @@ static credstore_status found(credstore *store, const credstore_key_source *sour
     cs_buf_free(&f.meta);
     cs_buf_free(&f.sealed_meta);
     cs_buf_free(&f.slot);
-    cs_buf_free(&f.ring_body);
-    cs_buf_free(&f.ring_secret);
+    cs_ring_values_free(&f.ring);
     return status;
 }
 

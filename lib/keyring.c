@@ -74,65 +74,6 @@ static credstore_status seal_value(const cs_sealer *sealer, const cs_data_key *k
     return cs_seal_value(sealer, key, &label, nonce, plain, out, err);
 }
 
-credstore_status cs_keyring_create(const cs_sealer *sealer, const cs_store_keys *store_keys,
-                                   cs_arena *arena, cs_keyring *ring, cs_buf *body_value,
-                                   cs_buf *secret_value, credstore_error *err)
-{
-    credstore_status status = CREDSTORE_E_NO_MEMORY;
-    credstore_secret *body = cs_secret_new(arena, VERSION_LEN + PURPOSES * ENTRY_LEN);
-    credstore_secret *secret = cs_secret_new(arena, VERSION_LEN + SECRET_ENTRY_LEN);
-    uint8_t *p, *q;
-
-    memset(ring, 0, sizeof *ring);
-    if (body == NULL || secret == NULL) {
-        cs_fail(err, status, NULL, "Out of memory");
-        goto cleanup;
-    }
-    p = cs_secret_bytes(body);
-    q = cs_secret_bytes(secret);
-    ring->version = 1;
-    cs_put_u64(p, ring->version);
-    cs_put_u64(q, ring->version);
-    p += VERSION_LEN;
-    for (uint32_t i = 0; i < PURPOSES; i++, p += ENTRY_LEN) {
-        const bool is_secret = purposes[i].purpose == CS_PURPOSE_SECRET;
-        uint8_t *material = is_secret ? q + VERSION_LEN + 4 : p + 7;
-        cs_data_key *key = &ring->keys[ring->count];
-        const int32_t result = sealer->crypto->random(sealer->ctx, material, CS_DATA_KEY_LEN);
-
-        if (result != CREDSTORE_CRYPTO_OK) {
-            status = cs_fail_crypto(err, result, "The random source failed");
-            goto cleanup;
-        }
-        key->id = i + 1;
-        key->purpose = purposes[i].purpose;
-        key->suite = purposes[i].suite;
-        key->state = CS_STATE_ACTIVE;
-        cs_put_u32(p, key->id);
-        p[4] = key->purpose;
-        p[5] = key->suite;
-        p[6] = key->state;
-        if (is_secret)
-            cs_put_u32(q + VERSION_LEN, key->id);
-        status = cs_data_key_load(sealer, key->suite, material, key, err);
-        if (status != CREDSTORE_OK)
-            goto cleanup;
-        ring->count++;
-    }
-    status =
-        seal_value(sealer, &store_keys->body, CS_PURPOSE_BODY,
-                   cs_bytes(cs_secret_bytes(body), credstore_secret_len(body)), body_value, err);
-    if (status == CREDSTORE_OK)
-        status = seal_value(sealer, &store_keys->secret, CS_PURPOSE_SECRET,
-                            cs_bytes(q, credstore_secret_len(secret)), secret_value, err);
-cleanup:
-    if (status != CREDSTORE_OK)
-        cs_keyring_free(sealer, ring);
-    credstore_secret_free(body);
-    credstore_secret_free(secret);
-    return status;
-}
-
 /* Opens one of the two values into an arena slot. */
 static credstore_status open_value(const cs_sealer *sealer, const cs_data_key *key, uint8_t purpose,
                                    cs_arena *arena, credstore_bytes value, credstore_secret **out,
@@ -290,7 +231,7 @@ credstore_status cs_keyring_unseal(const cs_sealer *sealer, const cs_keyring *ri
     return status == CREDSTORE_OK ? cs_unseal(sealer, key, label, box, out, err) : status;
 }
 
-/* ---- the next version ---- */
+/* ---- the first version, and the next ---- */
 
 void cs_ring_values_free(cs_ring_values *values)
 {
@@ -421,6 +362,27 @@ static credstore_status add_new_keys(const cs_sealer *sealer, draft *d, uint32_t
             return cs_fail_crypto(err, result, "The random source failed");
     }
     return CREDSTORE_OK;
+}
+
+/* What was sealed is opened again: a store is not founded on keys that nobody can load. */
+credstore_status cs_keyring_create(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                   cs_arena *arena, cs_keyring *ring, cs_ring_values *values,
+                                   credstore_error *err)
+{
+    draft d;
+    credstore_status status = begin_draft(&d, arena, 1, err);
+
+    memset(ring, 0, sizeof *ring);
+    if (status == CREDSTORE_OK)
+        status = add_new_keys(sealer, &d, UINT32_MAX, err);
+    if (status == CREDSTORE_OK)
+        status = seal_draft(sealer, store_keys, &d, values, err);
+    credstore_secret_free(d.body);
+    credstore_secret_free(d.secret);
+    if (status != CREDSTORE_OK)
+        return status;
+    return cs_keyring_load(sealer, store_keys, arena, cs_bytes(values->body.ptr, values->body.len),
+                           cs_bytes(values->secret.ptr, values->secret.len), ring, err);
 }
 
 /* How many entries are too many once the new ones are there. */

@@ -28,12 +28,6 @@ typedef struct cs_store_keys {
     uint16_t slot; /* that opened them */
 } cs_store_keys;
 
-/* Draws one active key for each purpose and loads them; body_value and secret_value get the two
- * sealed values. */
-credstore_status cs_keyring_create(const cs_sealer *sealer, const cs_store_keys *store_keys,
-                                   cs_arena *arena, cs_keyring *ring, cs_buf *body_value,
-                                   cs_buf *secret_value, credstore_error *err);
-
 /* Opens and loads both values. Without REVEAL the secret keys are listed, their handle is NULL. */
 credstore_status cs_keyring_load(const cs_sealer *sealer, const cs_store_keys *store_keys,
                                  cs_arena *arena, credstore_bytes body_value,
@@ -47,6 +41,12 @@ typedef struct cs_ring_values {
     uint64_t version; /* of one that was made here; 0 of one that was read */
 } cs_ring_values;
 void cs_ring_values_free(cs_ring_values *values);
+
+/* Makes the first keyring, an active key for each purpose, and loads it; outside of transactions.
+   Both store keys are needed. Free *values with cs_ring_values_free(), whatever the status. */
+credstore_status cs_keyring_create(const cs_sealer *sealer, const cs_store_keys *store_keys,
+                                   cs_arena *arena, cs_keyring *ring, cs_ring_values *values,
+                                   credstore_error *err);
 
 /* Makes the next version of a keyring. purposes: bit p = a new active key for the purpose p, whose
    active key becomes a retiring one. Draws and seals, so outside of transactions. Both store keys

@@ -282,7 +282,8 @@ credstore_status credstore_leak_find(credstore *store, const credstore_call *cal
     if (out != NULL)
         *out = NULL;
     if (out == NULL || text == NULL)
-        return cs_fail(err, CREDSTORE_E_INVALID, "text", "An argument is NULL");
+        return cs_fail(err, CREDSTORE_E_INVALID, out == NULL ? "out" : "text",
+                       "An argument is NULL");
     status = cs_op_begin_store(&op, store, call, err);
     if (len == CREDSTORE_NTS)
         len = cs_text_len(text, CS_SECRET_MAX);

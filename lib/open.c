@@ -15,6 +15,7 @@
 #include "error.h"
 #include "founding.h"
 #include "group.h"
+#include "keysource/keysource.h"
 #include "ring.h"
 #include "sized.h"
 #include "storage/engines.h"
@@ -114,7 +115,7 @@ static credstore_status check_options(const credstore_options *options, const ch
         return cs_fail(err, CREDSTORE_E_INVALID, "key", "A store that lasts needs a root key");
     if (options->catalogue == NULL && options->catalogue_count > 0)
         return cs_fail(err, CREDSTORE_E_INVALID, "catalogue", "The catalogue is NULL");
-    return CREDSTORE_OK;
+    return options->key == NULL ? CREDSTORE_OK : cs_key_source_usable(options->key, err);
 }
 
 static bool has_all(const credstore_storage *s)

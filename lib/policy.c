@@ -25,9 +25,11 @@ credstore_status cs_policy_actor(const credstore_actor *actor, int64_t now, cred
         return cs_fail(err, CREDSTORE_E_UNAUTHENTICATED, "actor", "The call has no actor");
     if (actor->type < CREDSTORE_ACTOR_USER || actor->type > CREDSTORE_ACTOR_SYSTEM)
         return cs_fail(err, CREDSTORE_E_INVALID, "actor", "The actor's type is none of the four");
-    if ((actor->roles & ~(uint32_t)(CREDSTORE_ROLE_ADMIN | CREDSTORE_ROLE_SUPER)) != 0 ||
-        actor->reserved != 0)
+    if ((actor->roles & ~(uint32_t)(CREDSTORE_ROLE_ADMIN | CREDSTORE_ROLE_SUPER)) != 0)
         return cs_fail(err, CREDSTORE_E_INVALID, "actor", "The actor has an unknown role");
+    if (actor->reserved != 0)
+        return cs_fail(err, CREDSTORE_E_INVALID, "actor",
+                       "The actor's reserved member is not zero");
     if (!ended(actor->id) || !cs_visible_ascii(actor->id, strlen(actor->id)))
         return cs_fail(err, CREDSTORE_E_INVALID, "actor",
                        "The actor's id is not 1..255 visible ASCII characters");
@@ -129,7 +131,8 @@ credstore_status credstore_actor_grant(const credstore *store, credstore_actor *
     if (status != CREDSTORE_OK)
         return status;
     if (actor == NULL || permission == NULL)
-        return cs_fail(err, CREDSTORE_E_INVALID, "permission", "An argument is NULL");
+        return cs_fail(err, CREDSTORE_E_INVALID, actor == NULL ? "actor" : "permission",
+                       "An argument is NULL");
     number = cs_catalogue_find(&store->catalogue, permission, strlen(permission));
     if (number < 0)
         return cs_fail(err, CREDSTORE_E_INVALID, "permission",

@@ -23,7 +23,9 @@ void cs_hand_over(void *out, const void *view)
 
 static credstore_status absent(const cs_op *op, credstore_error *err)
 {
-    return cs_fail(err, CREDSTORE_E_NOT_FOUND, op->kind->id_name, "There is no such record");
+    return cs_fail(err, CREDSTORE_E_NOT_FOUND, op->kind->id_name,
+                   op->call.at_revision == 0 ? "There is no such record"
+                                             : "There is no such record, or not at that revision");
 }
 
 /* Loads what the operation asks for; absent and another tenant's are the same. */

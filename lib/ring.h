@@ -9,8 +9,8 @@
 
 #include "txn.h"
 
-/* Loads the snapshot's keyring, if it is newer than the store's, and makes it the store's and the
-   transaction's. E_INTEGRITY if it is lost or damaged, E_NO_MEMORY. */
+/* Loads the snapshot's keyring and makes it the transaction's, and the store's if that is older.
+   E_INTEGRITY if it is lost or damaged, E_NO_MEMORY. */
 credstore_status cs_ring_refresh(cs_txn *txn, credstore_error *err);
 
 /* Sees to it that the transaction's ring is the one that the head tells of. E_INTEGRITY if the

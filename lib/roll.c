@@ -9,16 +9,15 @@
 #include "error.h"
 
 /* To those who may ask; others learn nothing of it. */
-static credstore_status refuse_field(credstore *store, const cs_kind *kind,
-                                     const credstore_call *call, const cs_names *names,
-                                     credstore_error *err)
+static credstore_status refuse(credstore *store, const cs_kind *kind, const credstore_call *call,
+                               const cs_names *names, const char *argument, credstore_error *err)
 {
     cs_op op;
     const credstore_status status = cs_op_begin(&op, store, kind, CS_CHANGE, call, names, err);
 
     return status != CREDSTORE_OK
                ? status
-               : cs_fail(err, CREDSTORE_E_INVALID, "field", "A roll sets one secret of the kind");
+               : cs_fail(err, CREDSTORE_E_INVALID, argument, "A roll sets one secret of the kind");
 }
 
 credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const credstore_call *call,
@@ -37,9 +36,10 @@ credstore_status cs_roll_secret(credstore *store, const cs_kind *kind, const cre
     cs_error_clear(err);
     if (out != NULL)
         cs_hand_over(out, NULL);
-    if (i == kind->field_count || kind->fields[i].type != CS_SECRET || fresh == NULL ||
-        fresh->op != CREDSTORE_SET)
-        return refuse_field(store, kind, call, names, err);
+    if (i == kind->field_count || kind->fields[i].type != CS_SECRET)
+        return refuse(store, kind, call, names, "field", err);
+    if (fresh == NULL || fresh->op != CREDSTORE_SET)
+        return refuse(store, kind, call, names, "fresh", err);
     memcpy(patch.bytes, &size, sizeof size);
     memcpy(patch.bytes + kind->fields[i].in, fresh, sizeof *fresh);
     return cs_roll(store, kind, call, &request, out, err);

@@ -287,6 +287,7 @@ static credstore_status unwrap_blob(const cs_sealer *sealer, const credstore_key
         return service_failed(err, result);
     if (len != CS_DATA_KEY_LEN && len != CS_STORE_KEYS_LEN)
         return service_failed(err, CREDSTORE_KEY_FAILED);
+    cs_wipe(raw + len, CS_STORE_KEYS_LEN - len); /* it may have written behind its answer */
     status = check_value(sealer, raw, slot, check, err);
     if (status != CREDSTORE_OK)
         return status;
@@ -324,9 +325,10 @@ credstore_status cs_root_wrap(const cs_sealer *sealer, const credstore_key_sourc
                               uint16_t slot, uint8_t rights, const uint8_t *raw, cs_buf *value,
                               credstore_error *err)
 {
-    const credstore_status status =
-        find_method(source->method)->wrap(sealer, source, slot, rights, raw, value, err);
+    credstore_status status = cs_key_source_usable(source, err);
 
+    if (status == CREDSTORE_OK)
+        status = find_method(source->method)->wrap(sealer, source, slot, rights, raw, value, err);
     if (status == CREDSTORE_OK && value->failed)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     return status;

@@ -90,9 +90,7 @@ static credstore_status ask_engine(const credstore *store, credstore_stats *out,
         return CREDSTORE_OK;
     result = storage->stat(store->storage_ctx, &stat);
     if (result != CREDSTORE_STORAGE_OK)
-        return cs_fail_storage(err, result,
-                               storage->native == NULL ? 0 : storage->native(store->storage_ctx),
-                               "The engine could not tell of itself");
+        return cs_engine_failed(store, result, "The engine could not tell of itself", err);
     out->entries = stat.entries;
     out->file_bytes = stat.file_bytes;
     out->map_bytes = stat.map_bytes;

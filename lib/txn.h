@@ -59,14 +59,16 @@ credstore_status cs_txn_put(cs_txn *txn, const cs_key *key, const cs_buf *value,
 /* len bytes of this transaction's randomness, each handed out once; NULL when it is used up. */
 const uint8_t *cs_txn_random(cs_txn *txn, size_t len);
 
+/* An engine's result in words, with its native code. */
+credstore_status cs_engine_failed(const credstore *store, int32_t result, const char *message,
+                                  credstore_error *err);
+
 /* For commit.c. prepare: what is asked before the engine's transaction begins. let_go: of what the
-   engine could not lend. engine_failed: its result in words. */
+   engine could not lend. */
 void cs_txn_prepare(credstore *store, cs_txn *txn);
 credstore_status cs_txn_begin(credstore *store, bool write, int64_t wait_ms, void **handle,
                               credstore_error *err);
 void cs_txn_let_go(cs_txn *txn);
 extern const char cs_no_turn[], cs_no_room[]; /* what E_BUSY says */
-credstore_status cs_engine_failed(const credstore *store, int32_t result, const char *message,
-                                  credstore_error *err);
 
 #endif

@@ -98,6 +98,9 @@ static credstore_status take_time(const credstore *store, const cs_field *field,
     return CREDSTORE_OK;
 }
 
+/* Duplicates included: what is longer is a count that went wrong. */
+enum { LIST_MAX = 65536 };
+
 static credstore_status take_permissions(const credstore *store, const cs_field *field,
                                          const uint8_t *slot, cs_inputs *out, cs_input *in,
                                          credstore_error *err)
@@ -114,6 +117,8 @@ static credstore_status take_permissions(const credstore *store, const cs_field 
                    : invalid(err, field, "A slot that is not SET carries a value");
     if (strings.items == NULL && strings.count > 0)
         return invalid(err, field, "The list is NULL");
+    if (strings.count > LIST_MAX)
+        return invalid(err, field, "The list is too long");
     for (size_t i = 0; i < strings.count; i++) {
         const char *id = strings.items[i];
         const int number =

@@ -143,7 +143,8 @@ credstore_status cs_verify(credstore *store, const cs_kind *kind, const char *to
     if (status != CREDSTORE_OK)
         return status;
     if (out == NULL || token == NULL)
-        return cs_fail(err, CREDSTORE_E_INVALID, "token", "An argument is NULL");
+        return cs_fail(err, CREDSTORE_E_INVALID, out == NULL ? "out" : "token",
+                       "An argument is NULL");
     if (len == CREDSTORE_NTS)
         len = cs_text_len(token, PRESENTED_MAX);
     if (len == 0 || len > PRESENTED_MAX)

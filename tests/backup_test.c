@@ -323,6 +323,42 @@ static int32_t refuse_copy(void *ctx, const char *path, uint32_t flags, credstor
     return CREDSTORE_STORAGE_FULL;
 }
 
+/* What an engine says of itself is not taken as it is: a status that there is none of, lines
+   without an end. */
+static int32_t babble(void *ctx, const char *path, uint32_t flags, credstore_progress progress,
+                      void *progress_ctx, credstore_error *err)
+{
+    (void)ctx;
+    (void)path;
+    (void)flags;
+    (void)progress;
+    (void)progress_ctx;
+    memset(err, 'x', sizeof *err);
+    if (flags != 0)
+        err->status = CREDSTORE_E_EXISTS;
+    return CREDSTORE_STORAGE_FULL;
+}
+
+static void engines_may_babble(void **state)
+{
+    credstore_storage table;
+    credstore_error err;
+    place p;
+
+    (void)state;
+    place_open(&p, TEST_LMDB);
+    table = *p.w.t.store->storage;
+    p.w.t.store->storage = &table;
+    table.backup = babble;
+    life_fails(CREDSTORE_E_FULL, back_up(&p, p.backup, 0, &err));
+    p.w.t.store->open_flags |= CREDSTORE_OPEN_GROUP;
+    life_fails(CREDSTORE_E_EXISTS, back_up(&p, p.backup, 0, &err));
+    assert_true(strnlen(err.field, sizeof err.field) < sizeof err.field);
+    assert_true(strnlen(err.message, sizeof err.message) < sizeof err.message);
+    p.w.t.store->storage = &cs_storage_lmdb;
+    place_close(&p);
+}
+
 static void engines_may_lack_it(void **state)
 {
     credstore_storage table;
@@ -1348,6 +1384,7 @@ int main(void)
         cmocka_unit_test(a_group_stays_a_group),
         cmocka_unit_test(a_read_only_store_is_copied),
         cmocka_unit_test(engines_may_lack_it),
+        cmocka_unit_test(engines_may_babble),
         cmocka_unit_test(old_tables),
         cmocka_unit_test(who_may),
         cmocka_unit_test(targets),

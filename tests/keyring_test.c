@@ -31,6 +31,7 @@ static void load_key(bench *b, uint8_t fill, cs_data_key *key)
 static int begin(void **state)
 {
     bench *b = calloc(1, sizeof *b);
+    cs_ring_values made = {0};
     credstore_error err = {0};
 
     assert_non_null(b);
@@ -40,8 +41,9 @@ static int begin(void **state)
     load_key(b, 0x11, &b->keys.body);
     load_key(b, 0x22, &b->keys.secret);
     b->keys.can_reveal = true;
-    fx_ok(cs_keyring_create(&b->sealer, &b->keys, NULL, &b->ring, &b->body, &b->secret, &err),
-          &err);
+    fx_ok(cs_keyring_create(&b->sealer, &b->keys, NULL, &b->ring, &made, &err), &err);
+    b->body = made.body;
+    b->secret = made.secret;
     *state = b;
     return 0;
 }
@@ -153,21 +155,20 @@ static void test_keys_differ(void **state)
     const credstore_bytes part = cs_bytes_of("part");
     bench *b = *state;
     credstore_error err = {0};
-    cs_buf body = {0}, secret = {0};
+    cs_ring_values made = {0};
     cs_keyring other;
     uint8_t name[32], chain[32], others[32];
 
-    fx_ok(cs_keyring_create(&b->sealer, &b->keys, NULL, &other, &body, &secret, &err), &err);
+    fx_ok(cs_keyring_create(&b->sealer, &b->keys, NULL, &other, &made, &err), &err);
     fx_ok(cs_name_mac(&b->sealer, &b->ring.keys[2], 1, &part, 1, name, &err), &err);
     fx_ok(cs_name_mac(&b->sealer, &b->ring.keys[3], 1, &part, 1, chain, &err), &err);
     fx_ok(cs_name_mac(&b->sealer, &other.keys[2], 1, &part, 1, others, &err), &err);
     assert_memory_not_equal(name, chain, 32);
     assert_memory_not_equal(name, others, 32);
-    assert_memory_not_equal(b->body.ptr + 9, body.ptr + 9, CS_NONCE_LEN);
+    assert_memory_not_equal(b->body.ptr + 9, made.body.ptr + 9, CS_NONCE_LEN);
     assert_memory_not_equal(b->body.ptr + 9, b->secret.ptr + 9, CS_NONCE_LEN);
     cs_keyring_free(&b->sealer, &other);
-    cs_buf_free(&body);
-    cs_buf_free(&secret);
+    cs_ring_values_free(&made);
 }
 
 static void test_find(void **state)
@@ -445,8 +446,8 @@ static void test_unknown_suite(void **state)
 
 static void test_provider_fails(void **state)
 {
-    static const int ops[] = {FX_RANDOM, FX_KEY_LOAD, FX_SEAL};
-    static const int calls[] = {6, 4, 2}; /* of each in one creation */
+    static const int ops[] = {FX_RANDOM, FX_KEY_LOAD, FX_SEAL, FX_OPEN};
+    static const int calls[] = {6, 4, 2, 2}; /* of each in one creation */
     bench *b = *state;
 
     for (size_t o = 0; o < FX_COUNT(ops); o++)
@@ -454,18 +455,17 @@ static void test_provider_fails(void **state)
             const fx_fault fault = {.skip = skip, .times = 1};
             const unsigned held = b->crypto.loaded - b->crypto.freed;
             credstore_error err = {0};
-            cs_buf body = {0}, secret = {0};
+            cs_ring_values made = {0};
             credstore_status status;
             cs_keyring ring;
 
             b->crypto.fault[ops[o]] = fault;
-            status = cs_keyring_create(&b->sealer, &b->keys, NULL, &ring, &body, &secret, &err);
+            status = cs_keyring_create(&b->sealer, &b->keys, NULL, &ring, &made, &err);
             assert_int_equal(status == CREDSTORE_OK, skip == calls[o]);
             assert_int_equal(err.status, status);
             cs_keyring_free(&b->sealer, &ring);
             assert_int_equal(b->crypto.loaded - b->crypto.freed, held);
-            cs_buf_free(&body);
-            cs_buf_free(&secret);
+            cs_ring_values_free(&made);
             b->crypto.fault[ops[o]].times = 0;
         }
 }

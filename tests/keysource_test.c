@@ -503,6 +503,7 @@ static void test_create_fails(void **state)
     } rows[] = {
         {ALLOC, 1, 0, CREDSTORE_E_NO_MEMORY, 0, 0},
         {ALLOC, 2, 0, CREDSTORE_E_NO_MEMORY, 0, 0},
+        {ALLOC, 3, 0, CREDSTORE_E_NO_MEMORY, 0, 0},
         {RANDOM, 1, ENOSYS, CREDSTORE_E_ENTROPY, 0, 0},
         {RANDOM, 2, EIO, CREDSTORE_E_ENTROPY, 0, 0},
         {FCHMOD, 1, EPERM, CREDSTORE_E_FORBIDDEN, 0, EPERM},
@@ -632,6 +633,60 @@ static void test_fork(void **state)
     credstore_key_source_free(source);
 }
 
+/* A bit for each use of a wiped source that is not refused as what it is. */
+static int use_in_child(const place *p, const credstore_key_source *const wiped[2])
+{
+    const credstore_actor host = {sizeof host, CREDSTORE_ACTOR_SYSTEM, .id = "host"};
+    const credstore_call call = {.struct_size = sizeof call, .actor = &host};
+    credstore_options options = {.struct_size = sizeof options, .flags = CREDSTORE_OPEN_CREATE};
+    credstore_key_source *fresh = NULL;
+    credstore *store = NULL, *own = NULL;
+    char path[256];
+    credstore_error err;
+    int missed = 0;
+
+    (void)snprintf(path, sizeof path, "%s/store", p->folder);
+    for (int i = 0; i < 2; i++) {
+        options.key = wiped[i];
+        missed |= (credstore_open(path, &options, &store, &err) != CREDSTORE_E_FORKED) << i;
+        missed |= (strcmp(err.field, "key") != 0 || access(path, F_OK) == 0) << (2 + i);
+    }
+    if (credstore_key_bytes(path, KEY_LEN, &fresh, &err) != CREDSTORE_OK)
+        return 64;
+    options.key = fresh;
+    if (credstore_open(path, &options, &own, &err) != CREDSTORE_OK)
+        return 128;
+    for (int i = 0; i < 2; i++)
+        missed |= (credstore_root_add(own, &call, wiped[i], CREDSTORE_ROOT_READ, NULL, &err) !=
+                   CREDSTORE_E_FORKED)
+                  << (4 + i);
+    credstore_close(own);
+    credstore_key_source_free(fresh);
+    return missed;
+}
+
+/* In a child the bytes are wiped: a store that was made with them would lie under 32 zeros. */
+static void test_fork_takes_the_key(void **state)
+{
+    const place *p = *state;
+    credstore_key_source *made[2] = {NULL};
+    credstore_error err;
+    int status = -1;
+    pid_t child;
+
+    write_file(p->path, KEY_LEN, 0600);
+    made[0] = taken(p->path, 0);
+    assert_int_equal(credstore_key_passphrase("correct horse", CREDSTORE_NTS, 14, &made[1], &err),
+                     CREDSTORE_OK);
+    child = fork();
+    if (child == 0)
+        _exit(use_in_child(p, (const credstore_key_source *const *)made));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    credstore_key_source_free(made[0]);
+    credstore_key_source_free(made[1]);
+}
+
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -654,6 +709,7 @@ int main(void)
         IN_A_FOLDER(test_many_create_one),
         IN_A_FOLDER(test_another_was_first),
         IN_A_FOLDER(test_fork),
+        IN_A_FOLDER(test_fork_takes_the_key),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -381,7 +381,7 @@ static void test_backends_results(void **state)
         credstore_status status;
     } storage[] =
         {
-            {CREDSTORE_STORAGE_NOT_FOUND, CREDSTORE_E_NOT_FOUND},
+            {CREDSTORE_STORAGE_NOT_FOUND, CREDSTORE_E_STORAGE}, /* where it is no answer */
             {CREDSTORE_STORAGE_CONFLICT, CREDSTORE_E_CONFLICT},
             {CREDSTORE_STORAGE_UNKNOWN, CREDSTORE_E_COMMIT_UNKNOWN},
             {CREDSTORE_STORAGE_BUSY, CREDSTORE_E_BUSY},

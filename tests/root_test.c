@@ -134,6 +134,45 @@ static void finds_damage(void **state)
     }
 }
 
+/* A key service that answers 32 bytes and leaves more than those: the secrets' half stays zero. */
+static int32_t wrap_plainly(void *ctx, const uint8_t *keys, size_t len, uint8_t *blob,
+                            size_t *blob_len)
+{
+    (void)ctx;
+    memcpy(blob, keys, len);
+    *blob_len = len;
+    return CREDSTORE_KEY_OK;
+}
+
+static int32_t unwrap_untidily(void *ctx, const uint8_t *blob, size_t blob_len, uint8_t *keys,
+                               size_t *len)
+{
+    (void)ctx;
+    memset(keys, 0xee, *len);
+    memcpy(keys, blob, blob_len);
+    *len = blob_len;
+    return CREDSTORE_KEY_OK;
+}
+
+static void takes_what_was_answered(void **state)
+{
+    static const uint8_t zero[CS_DATA_KEY_LEN];
+    const credstore_key_service table = {
+        .struct_size = sizeof table, .wrap = wrap_plainly, .unwrap = unwrap_untidily};
+    credstore_key_source *service = NULL;
+    fixture *f = *state;
+
+    assert_int_equal(credstore_key_callback(&table, &service, NULL), CREDSTORE_OK);
+    assert_int_equal(
+        cs_root_wrap(&f->sealer, service, SLOT, CS_RIGHT_READ, f->keys, &f->value, NULL),
+        CREDSTORE_OK);
+    assert_int_equal(unwrap(f, service, SLOT), CREDSTORE_OK);
+    assert_true(f->ours);
+    assert_memory_equal(f->out, f->keys, CS_DATA_KEY_LEN);
+    assert_memory_equal(f->out + CS_DATA_KEY_LEN, zero, CS_DATA_KEY_LEN);
+    credstore_key_source_free(service);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +180,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(passes_by_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(passes_by_other_methods, set_up, tear_down),
         cmocka_unit_test_setup_teardown(finds_damage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(takes_what_was_answered, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

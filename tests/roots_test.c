@@ -507,7 +507,7 @@ static void damage_locks_out_no_other(test_world *w)
     credstore_key_source *source = passphrase("x");
     const credstore_key_source *old = w->t.options.key;
     const credstore_root_page *page = NULL;
-    credstore_error err;
+    credstore_error err = {0};
 
     add(w, source, BOTH);
     assert_status(CREDSTORE_OK, cs_txn_write(w->t.store, &work, &err), &err);

@@ -177,6 +177,22 @@ static void test_conflict_then_failure(void **state)
     goes_on(b, 2);
 }
 
+/* NOT_FOUND is an answer of get and del. From any other call it is an engine at fault, and must not
+   be told as a record that is not there. */
+static void test_not_found_is_no_answer(void **state)
+{
+    static const int ops[] = {FX_BEGIN_READ, FX_BEGIN_WRITE, FX_PUT, FX_COMMIT};
+    bench *b = *state;
+    credstore_error err;
+
+    for (size_t i = 0; i < FX_COUNT(ops); i++) {
+        arm(b, ops[i], 0, 1, CREDSTORE_STORAGE_NOT_FOUND);
+        fx_fails(fx_set_publishable(b->store, FX_KSUID, "never", &err), CREDSTORE_E_STORAGE, &err);
+        unchanged(b);
+    }
+    goes_on(b, 2);
+}
+
 typedef struct rival {
     credstore *store;
     const char *text;
@@ -1194,6 +1210,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_conflicts, begin, end),
         cmocka_unit_test_setup_teardown(test_conflicts_for_ever, begin, end),
         cmocka_unit_test_setup_teardown(test_conflict_then_failure, begin, end),
+        cmocka_unit_test_setup_teardown(test_not_found_is_no_answer, begin, end),
         cmocka_unit_test_setup_teardown(test_conflict_with_another, begin, end),
         cmocka_unit_test_setup_teardown(test_unknown_but_done, begin, end),
         cmocka_unit_test_setup_teardown(test_unknown_and_not_done, begin, end),

@@ -142,14 +142,16 @@ void server_stop(server *s)
     unsigned left = s->deadline_s * (1000 / TICK_MS);
 
     connections_drain(s->desk.connections);
-    if (listening != MHD_INVALID_SOCKET)
-        (void)close(listening);
+    if (listening != MHD_INVALID_SOCKET) /* MHD's threads may have it in use until they end */
+        (void)shutdown(listening, SHUT_RDWR);
     while (!connections_end(s->desk.connections, left == 0)) {
         connections_sweep(s->desk.connections);
         nanosleep(&tick, NULL);
         left--;
     }
     MHD_stop_daemon(s->daemon);
+    if (listening != MHD_INVALID_SOCKET)
+        (void)close(listening);
     connections_free(s->desk.connections);
     free(s);
 }

@@ -27,8 +27,8 @@ typedef struct credstore_api_key_patch {
     credstore_text description; /* at most 2000 characters; cannot be null */
     credstore_time expires_at;  /* in the future; CLEAR = never */
     credstore_strings
-        permissions; /* at most 512 ids of the store's catalogue, in any order, duplicates
-                        collapse; those that are added must be held by the actor */
+        permissions; /* ids of the store's catalogue, in any order, duplicates collapse: at most
+                        65536 with them; those that are added must be held by the actor */
 } credstore_api_key_patch;
 
 typedef struct credstore_api_key {
@@ -106,8 +106,8 @@ CREDSTORE_API credstore_status credstore_api_key_remove(credstore *store,
 
 /* Creates a record with a new key, which is in *key and nowhere else: free it with
    credstore_secret_free(). Its layout is <prefix>_<KSUID><43 base62><6 base62 of CRC-32>; prefix
-   is 1..32 of [a-z0-9_], NULL = "key". The store keeps its SHA-256. out may be NULL. Errors as for
-   create. */
+   is 1..32 of [a-z0-9_], no _ at either end, NULL = "key". The store keeps its SHA-256. out may be
+   NULL. Errors as for create. */
 CREDSTORE_API credstore_status credstore_api_key_issue(credstore *store, const credstore_call *call,
                                                        const char *prefix,
                                                        const credstore_api_key_patch *patch,

@@ -3,9 +3,9 @@
  * For authors of storage engines and of crypto providers. An application does not need this header.
  *
  * Both tables start with struct_size and only grow at the end: a shorter one lacks what is
- * optional, and one that lacks anything else is E_INVALID to credstore_open(). Every callback may be
- * called from any thread; one transaction is used by one thread at a time. Results are never 0, so that a callback which raises in a language binding, and so
- * returns 0, is not taken for a success.
+ * optional; one that lacks anything else is E_INVALID to credstore_open(). Every callback may be
+ * called from any thread; one transaction is used by one thread at a time. Results are never 0, so
+ * that a callback which raises in a language binding, and so returns 0, is not taken for a success.
  */
 #ifndef CREDSTORE_BACKEND_H
 #define CREDSTORE_BACKEND_H
@@ -42,7 +42,7 @@ enum {
 };
 
 /* Takes what get and scan find. The engine hands each pair to it and obeys the answer: OK = go on;
-   anything else = return at once with that result (STOP: with OK). */
+   anything else = return at once with that result (STOP: with OK, from get as well). */
 typedef struct credstore_sink credstore_sink;
 /* The value stays where it is, unchanged, until the transaction ends; so does a key that scan found
    (get may hand over the caller's own). */
@@ -74,7 +74,8 @@ typedef struct credstore_storage {
     uint32_t struct_size, features;
     const char *name;
     /* write = 0 or 1. wait_ms: how long a writer may wait for its turn; -1 = for ever. On OK, *txn
-     * is set. */
+       is set. A thread may be cancelled while it waits or has the turn: the turn must not be lost,
+       so a writer's begin puts cancellation off, and its end allows it again if it was allowed. */
     int32_t (*begin)(void *ctx, uint32_t write, int64_t wait_ms, void **txn);
     /* One call of the sink if the key is there, else NOT_FOUND. */
     int32_t (*get)(void *ctx, void *txn, credstore_bytes key, credstore_sink *out);

@@ -17,12 +17,22 @@ credstore_status cs_key_source_blank(uint8_t method, size_t len, credstore_key_s
     *out = NULL;
     if (source != NULL)
         source->key = cs_secret_new(NULL, len);
-    if (source == NULL || source->key == NULL) {
-        cs_free(source);
+    if (source != NULL && source->key != NULL)
+        source->mark = cs_secret_new(NULL, 1);
+    if (source == NULL || source->mark == NULL) {
+        credstore_key_source_free(source);
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "no memory for a root key");
     }
+    cs_secret_bytes(source->mark)[0] = 1;
     source->method = method;
     *out = source;
+    return CREDSTORE_OK;
+}
+
+credstore_status cs_key_source_usable(const credstore_key_source *source, credstore_error *err)
+{
+    if (source->mark != NULL && cs_secret_bytes(source->mark)[0] == 0)
+        return cs_fail(err, CREDSTORE_E_FORKED, "key", "The key source was made before a fork");
     return CREDSTORE_OK;
 }
 
@@ -56,5 +66,6 @@ void credstore_key_source_free(credstore_key_source *source)
     if (source == NULL)
         return;
     credstore_secret_free(source->key);
+    credstore_secret_free(source->mark);
     cs_free(source);
 }

@@ -7,9 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "error.h"
 #include "mem.h"
@@ -63,18 +61,6 @@ static int32_t result(cs_lmdb *handle, int rc)
         if (results[i].code == rc)
             return results[i].result;
     return CREDSTORE_STORAGE_UNAVAILABLE;
-}
-
-static MDB_val val(credstore_bytes bytes)
-{
-    /* LMDB does not write through it. */
-    union {
-        const void *from;
-        void *to;
-    } ptr = {.from = bytes.ptr};
-    const MDB_val out = {bytes.len, ptr.to};
-
-    return out;
 }
 
 static credstore_bytes bytes_of(MDB_val v)
@@ -321,23 +307,11 @@ static bool meta_write_failed(cs_lmdb_env *env)
     return rc != MDB_SUCCESS;
 }
 
-/* LMDB answers EIO to the short write of a disk that is running full, or of a file that has come to
-   the process's limit. */
-static int full_or(cs_lmdb_env *env, int rc)
+static int full_or(const cs_lmdb_env *env, int rc)
 {
-    struct statvfs fs;
-    struct stat st;
-    struct rlimit limit;
     mdb_filehandle_t fd;
 
-    if (rc != EIO || mdb_env_get_fd(env->mdb, &fd) != MDB_SUCCESS)
-        return rc;
-    if (fstatvfs(fd, &fs) == 0 && fs.f_bavail == 0)
-        return ENOSPC;
-    if (fstat(fd, &st) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
-        limit.rlim_cur != RLIM_INFINITY && (rlim_t)st.st_size >= limit.rlim_cur)
-        return EFBIG;
-    return rc;
+    return mdb_env_get_fd(env->mdb, &fd) == MDB_SUCCESS ? cs_lmdb_full_or(fd, rc) : rc;
 }
 
 /* The map is too small for the transaction, of which nothing is left. It grows here, while the turn
@@ -413,7 +387,7 @@ static int check_key(const cs_lmdb_txn *txn, credstore_bytes key)
 static int32_t lmdb_get(void *ctx, void *txn, credstore_bytes key, credstore_sink *out)
 {
     cs_lmdb_txn *t = txn;
-    MDB_val k = val(key);
+    MDB_val k = cs_lmdb_val(key);
     MDB_val v = {0, NULL};
     int rc = check_key(t, key);
     int32_t answer;
@@ -449,7 +423,7 @@ static int scan_first(MDB_cursor *cursor, credstore_bytes from, credstore_bytes 
 
     if (start.len == 0)
         return mdb_cursor_get(cursor, key, value, reverse != 0 ? MDB_LAST : MDB_FIRST);
-    *key = val(start);
+    *key = cs_lmdb_val(start);
     rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
     if (reverse == 0)
         return rc;
@@ -516,8 +490,8 @@ static int32_t change_result(cs_lmdb *handle, cs_lmdb_txn *txn, int rc)
 static int32_t lmdb_put(void *ctx, void *txn, credstore_bytes key, credstore_bytes value)
 {
     cs_lmdb_txn *t = txn;
-    MDB_val k = val(key);
-    MDB_val v = val(value);
+    MDB_val k = cs_lmdb_val(key);
+    MDB_val v = cs_lmdb_val(value);
     int rc = check_key(t, key);
 
     if (rc == MDB_SUCCESS)
@@ -528,7 +502,7 @@ static int32_t lmdb_put(void *ctx, void *txn, credstore_bytes key, credstore_byt
 static int32_t lmdb_del(void *ctx, void *txn, credstore_bytes key)
 {
     cs_lmdb_txn *t = txn;
-    MDB_val k = val(key);
+    MDB_val k = cs_lmdb_val(key);
     int rc = check_key(t, key);
 
     if (rc == MDB_SUCCESS)

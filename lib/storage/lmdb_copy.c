@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -35,10 +33,6 @@ enum {
     STOPPED = -1 /* a reading that its visitor ended */
 };
 
-static const char *const made_files[] = {CS_LMDB_DATA, CS_LMDB_LOCK, CS_LMDB_GUARD,
-                                         CS_LMDB_PRESENCE};
-enum { MADE_FILES = sizeof made_files / sizeof *made_files };
-
 /* ---- a data file in the making ---- */
 
 /* It is nobody else's yet: no locks, and on disk at the end alone. */
@@ -57,24 +51,6 @@ static void writer_close(writer *w)
     if (w->mdb != NULL)
         mdb_env_close(w->mdb);
     memset(w, 0, sizeof *w);
-}
-
-/* LMDB answers EIO to the short write of a disk that is running full, or of a file that has come to
-   the process's limit. */
-static int writer_failure(const writer *w, int rc)
-{
-    struct statvfs fs;
-    struct stat st;
-    struct rlimit limit;
-
-    if (rc != EIO)
-        return rc;
-    if (fstatvfs(w->fd, &fs) == 0 && fs.f_bavail == 0)
-        return ENOSPC;
-    if (fstat(w->fd, &st) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
-        limit.rlim_cur != RLIM_INFINITY && (rlim_t)st.st_size >= limit.rlim_cur)
-        return EFBIG;
-    return rc;
 }
 
 static int writer_open(writer *w, const char *file, mode_t mode)
@@ -121,25 +97,13 @@ static int writer_commit(writer *w)
     MDB_txn *txn = w->txn;
 
     w->txn = NULL;
-    return txn == NULL ? 0 : writer_failure(w, mdb_txn_commit(txn));
-}
-
-static MDB_val val(credstore_bytes bytes)
-{
-    /* LMDB does not write through it. */
-    union {
-        const void *from;
-        void *to;
-    } ptr = {.from = bytes.ptr};
-    const MDB_val out = {bytes.len, ptr.to};
-
-    return out;
+    return txn == NULL ? 0 : cs_lmdb_full_or(w->fd, mdb_txn_commit(txn));
 }
 
 static int writer_put(writer *w, credstore_bytes key, credstore_bytes value)
 {
-    MDB_val k = val(key);
-    MDB_val v = val(value);
+    MDB_val k = cs_lmdb_val(key);
+    MDB_val v = cs_lmdb_val(value);
     int rc = w->txn == NULL ? writer_begin(w) : 0;
 
     if (rc == 0)
@@ -156,7 +120,7 @@ static int writer_finish(writer *w)
     int rc = writer_commit(w);
 
     if (rc == 0)
-        rc = writer_failure(w, mdb_env_sync(w->mdb, 1));
+        rc = cs_lmdb_full_or(w->fd, mdb_env_sync(w->mdb, 1));
     if (rc == 0)
         rc = cs_lmdb_sync(w->fd);
     return rc;
@@ -226,28 +190,12 @@ static credstore_status take_part(cs_lmdb_target *t, credstore_error *err)
     return check_part(t, err);
 }
 
-static void remove_files(int folder)
+static int fill_part(const cs_lmdb_target *t)
 {
-    for (size_t i = 0; i < MADE_FILES; i++)
-        unlinkat(folder, made_files[i], 0);
-}
+    const int rc = fchmod(t->folder, cs_lmdb_folder_mode(t->flags)) == 0 ? 0 : errno;
 
-/* The files are made before LMDB would, to have their modes whatever the umask is. */
-static int fill_part(cs_lmdb_target *t)
-{
-    const mode_t mode = cs_lmdb_file_mode(t->flags);
-    int rc = fchmod(t->folder, cs_lmdb_folder_mode(t->flags)) == 0 ? 0 : errno;
-
-    remove_files(t->folder); /* of one that was interrupted */
-    for (size_t i = 0; i < MADE_FILES && rc == 0; i++) {
-        int fd = -1;
-
-        if (strcmp(made_files[i], CS_LMDB_LOCK) != 0)
-            rc = cs_lmdb_file_open(t->folder, made_files[i], mode, &fd);
-        if (fd >= 0)
-            close(fd);
-    }
-    return rc;
+    cs_lmdb_remove_files(t->folder); /* of one that was interrupted */
+    return rc == 0 ? cs_lmdb_make_files(t->folder, t->flags) : rc;
 }
 
 static int name_paths(cs_lmdb_target *t, const char *path)
@@ -441,7 +389,7 @@ credstore_status cs_lmdb_target_place(cs_lmdb_target *target, credstore_error *e
     rc = cs_lmdb_sync(target->parent);
     if (rc == 0)
         return CREDSTORE_OK;
-    remove_files(target->folder);
+    cs_lmdb_remove_files(target->folder);
     unlinkat(target->parent, target->name, AT_REMOVEDIR);
     return cs_lmdb_fail(err, rc, "cannot write the folder that the new store is in");
 }
@@ -452,7 +400,7 @@ void cs_lmdb_target_free(cs_lmdb_target *target)
         return;
     writer_close(&target->writer);
     if (target->ours && !target->placed) {
-        remove_files(target->folder);
+        cs_lmdb_remove_files(target->folder);
         unlinkat(target->parent, part_name(target), AT_REMOVEDIR);
     }
     if (target->folder >= 0) {
@@ -612,7 +560,7 @@ void cs_lmdb_clear_erasing(int folder)
 
     if (part < 0)
         return;
-    remove_files(part);
+    cs_lmdb_remove_files(part);
     close(part);
     unlinkat(folder, ERASING, AT_REMOVEDIR);
 }

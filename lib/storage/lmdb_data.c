@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -25,6 +27,33 @@ enum {
     META_VERSION = 1 /* of LMDB 0.9 */
 };
 static const uint32_t meta_magic = 0xbeefc0de;
+
+int cs_lmdb_full_or(int fd, int rc)
+{
+    struct statvfs fs;
+    struct stat st;
+    struct rlimit limit;
+
+    if (rc != EIO)
+        return rc;
+    if (fstatvfs(fd, &fs) == 0 && fs.f_bavail == 0)
+        return ENOSPC;
+    if (fstat(fd, &st) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY && (rlim_t)st.st_size >= limit.rlim_cur)
+        return EFBIG;
+    return rc;
+}
+
+MDB_val cs_lmdb_val(credstore_bytes bytes)
+{
+    union {
+        const void *from;
+        void *to;
+    } ptr = {.from = bytes.ptr};
+    const MDB_val out = {bytes.len, ptr.to};
+
+    return out;
+}
 
 typedef struct free_walk {
     cs_lmdb_file file;

@@ -15,6 +15,7 @@
 #include <lmdb.h>
 
 #include "credstore.h"
+#include "credstore/backend.h"
 
 /* Files of a store's folder. LMDB names the first two. */
 #define CS_LMDB_DATA     "data.mdb"
@@ -88,6 +89,14 @@ int cs_lmdb_env_remap(cs_lmdb_env *env);
 int cs_lmdb_env_grow(cs_lmdb_env *env);
 /* True for the f_type of a file system whose pages or locks other machines may not see. */
 bool cs_lmdb_network_fs(unsigned long type);
+
+/* ---- lmdb_data.c ---- */
+
+/* LMDB answers EIO to the short write of a disk that is running full, or of a file that has come to
+   the process's limit: ENOSPC or EFBIG then, else rc. fd: of the data file. */
+int cs_lmdb_full_or(int fd, int rc);
+/* For LMDB, which does not write through it. */
+MDB_val cs_lmdb_val(credstore_bytes bytes);
 
 /* ---- lmdb_guard.c; all answer 0 or an errno unless said otherwise ---- */
 

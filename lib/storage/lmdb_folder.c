@@ -32,7 +32,7 @@ typedef struct failure_row {
 } failure_row;
 
 static const failure_row failures[] = {
-    {ENOENT, CREDSTORE_E_NOT_FOUND, "there is no store at the path"},
+    {ENOENT, CREDSTORE_E_NOT_FOUND, "there is no store at the path, or no folder to make it in"},
     {ENOTDIR, CREDSTORE_E_INVALID, "the path is not a folder"},
     {ELOOP, CREDSTORE_E_INVALID, "the path runs in circles, or a file of the store is a link"},
     {ENAMETOOLONG, CREDSTORE_E_INVALID, "the path is too long"},
@@ -137,6 +137,27 @@ credstore_status cs_lmdb_check_access(const struct stat *st, uint32_t flags, cre
 static const char *const store_files[] = {CS_LMDB_DATA, CS_LMDB_LOCK, CS_LMDB_GUARD,
                                           CS_LMDB_PRESENCE};
 
+void cs_lmdb_remove_files(int folder)
+{
+    for (size_t i = 0; i < sizeof store_files / sizeof store_files[0]; i++)
+        unlinkat(folder, store_files[i], 0);
+}
+
+int cs_lmdb_make_files(int folder, uint32_t flags)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof store_files / sizeof store_files[0] && rc == 0; i++) {
+        int fd = -1;
+
+        if (strcmp(store_files[i], CS_LMDB_LOCK) != 0)
+            rc = cs_lmdb_file_open(folder, store_files[i], cs_lmdb_file_mode(flags), &fd);
+        if (fd >= 0)
+            close(fd);
+    }
+    return rc;
+}
+
 credstore_status cs_lmdb_check_files(const cs_lmdb_opening *o)
 {
     for (size_t i = 0; i < sizeof store_files / sizeof store_files[0]; i++) {
@@ -185,24 +206,17 @@ static int make_data(const char *folder, mode_t mode)
     return rc;
 }
 
-/* Fills the temporary folder with a whole store, on disk when this returns. The files are made
-   before LMDB would, to have their modes whatever the umask is. */
+/* Fills the temporary folder with a whole store, on disk when this returns. */
 static int fill_folder(const char *folder, uint32_t flags)
 {
-    static const char *const files[] = {CS_LMDB_DATA, CS_LMDB_GUARD, CS_LMDB_PRESENCE};
     const int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc;
 
     if (dir < 0)
         return errno;
     rc = fchmod(dir, cs_lmdb_folder_mode(flags)) == 0 ? 0 : errno;
-    for (size_t i = 0; i < sizeof files / sizeof files[0] && rc == 0; i++) {
-        int fd = -1;
-
-        rc = cs_lmdb_file_open(dir, files[i], cs_lmdb_file_mode(flags), &fd);
-        if (fd >= 0)
-            close(fd);
-    }
+    if (rc == 0)
+        rc = cs_lmdb_make_files(dir, flags);
     if (rc == 0)
         rc = make_data(folder, cs_lmdb_file_mode(flags));
     if (rc == 0) /* the first who opens the store makes another, in the right mode */
@@ -276,8 +290,7 @@ static bool clear_if_left(int parent, const char *name, void *arg)
     if (folder < 0)
         return true;
     if (is_left(parent, name, folder)) {
-        for (size_t i = 0; i < sizeof store_files / sizeof store_files[0]; i++)
-            unlinkat(folder, store_files[i], 0);
+        cs_lmdb_remove_files(folder);
         unlinkat(parent, name, AT_REMOVEDIR);
     }
     flock(folder, LOCK_UN); /* a forked child may hold the descriptor still */
@@ -320,8 +333,7 @@ static void remove_temporary(const char *folder)
 
     if (dir < 0)
         return;
-    for (size_t i = 0; i < sizeof store_files / sizeof store_files[0]; i++)
-        unlinkat(dir, store_files[i], 0);
+    cs_lmdb_remove_files(dir);
     close(dir);
     rmdir(folder);
 }

@@ -38,6 +38,10 @@ int cs_lmdb_sync(int fd); /* fsync; errno */
  */
 credstore_status cs_lmdb_create_beside(const cs_lmdb_opening *o);
 credstore_status cs_lmdb_create_inside(const cs_lmdb_opening *o);
+/* Makes the files but LMDB's lock file, before LMDB would: so they have their modes whatever the
+   umask is. An errno. */
+int cs_lmdb_make_files(int folder, uint32_t flags);
+void cs_lmdb_remove_files(int folder); /* the lock file too; nothing else */
 /* Clears away what an interrupted cs_lmdb_create_inside() left. */
 void cs_lmdb_clear_creating(int folder);
 

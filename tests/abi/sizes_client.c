@@ -346,54 +346,59 @@ static credstore_status take_audit_entry(world *w)
     return read_audit(w, 1);
 }
 
-static credstore_status list_roots(world *w, int slot)
+static credstore_status take_root_page(world *w)
 {
     const credstore_root_page *page = NULL;
     credstore_status status = credstore_root_list(w->store, &w->call, &page, &w->err);
 
-    if (status == CREDSTORE_OK && (page->count != 1 || page->items[0]->is_own != 1))
-        status = CREDSTORE_E_INTERNAL;
-    if (status == CREDSTORE_OK && slot)
-        status = taken(w, page->items[0]->struct_size, sizeof *page->items[0]);
-    else if (status == CREDSTORE_OK)
-        status = taken(w, page->struct_size, sizeof *page);
-    credstore_free(page);
-    return status;
-}
-
-static credstore_status take_root_page(world *w)
-{
-    return list_roots(w, 0);
-}
-
-static credstore_status take_root_slot(world *w)
-{
-    return list_roots(w, 1);
-}
-
-static credstore_status list_keys(world *w, int key)
-{
-    const credstore_data_key_page *page = NULL;
-    credstore_status status = credstore_keys_list(w->store, &w->call, 0, &page, &w->err);
-
-    if (status == CREDSTORE_OK && (page->count != 4 || page->items[3]->id != 4))
-        status = CREDSTORE_E_INTERNAL;
-    if (status == CREDSTORE_OK && key)
-        status = taken(w, page->items[3]->struct_size, sizeof *page->items[3]);
-    else if (status == CREDSTORE_OK)
-        status = taken(w, page->struct_size, sizeof *page);
+    if (status == CREDSTORE_OK)
+        status =
+            page->count == 1 ? taken(w, page->struct_size, sizeof *page) : CREDSTORE_E_INTERNAL;
     credstore_free(page);
     return status;
 }
 
 static credstore_status take_data_key_page(world *w)
 {
-    return list_keys(w, 0);
+    const credstore_data_key_page *page = NULL;
+    credstore_status status = credstore_keys_list(w->store, &w->call, 0, &page, &w->err);
+
+    if (status == CREDSTORE_OK)
+        status =
+            page->count == 4 ? taken(w, page->struct_size, sizeof *page) : CREDSTORE_E_INTERNAL;
+    credstore_free(page);
+    return status;
+}
+
+/* A page that is older ends before its items. */
+static credstore_status take_root_slot(world *w)
+{
+    const credstore_root_page *page = NULL;
+    credstore_status status = credstore_root_list(w->store, &w->call, &page, &w->err);
+
+#ifndef OLDER_credstore_root_page
+    if (status == CREDSTORE_OK)
+        status = page->items[0]->is_own == 1
+                     ? taken(w, page->items[0]->struct_size, sizeof *page->items[0])
+                     : CREDSTORE_E_INTERNAL;
+#endif
+    credstore_free(page);
+    return status;
 }
 
 static credstore_status take_data_key(world *w)
 {
-    return list_keys(w, 1);
+    const credstore_data_key_page *page = NULL;
+    credstore_status status = credstore_keys_list(w->store, &w->call, 0, &page, &w->err);
+
+#ifndef OLDER_credstore_data_key_page
+    if (status == CREDSTORE_OK)
+        status = page->items[3]->id == 4
+                     ? taken(w, page->items[3]->struct_size, sizeof *page->items[3])
+                     : CREDSTORE_E_INTERNAL;
+#endif
+    credstore_free(page);
+    return status;
 }
 
 static credstore_status give_check_options(world *w)

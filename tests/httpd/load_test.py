@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """PUT and PATCH over 16 connections, each the one writer of a record: no error, no revision lost or
-skipped, and no memory gathered. CREDSTORE_LOAD_SECONDS makes it longer: `make load` takes 30."""
+skipped, and no memory gathered. CREDSTORE_LOAD_SECONDS makes it longer: `make load` takes 30, and
+then the data file's pages count as well, which have settled after five seconds and not before."""
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from service import BUILD, VARIANT, Connection, Service, tally, work_folder
 
 SECONDS = float(os.environ.get("CREDSTORE_LOAD_SECONDS") or 4)
 SETTLED = min(5, SECONDS / 2)  # memory is looked at then, and at the end
+GATED = "together" if SECONDS >= 30 else "own"
 CLIENT = os.path.join(BUILD, "tests", "helpers", "load_client")
 BARE = os.path.join(BUILD, "tests", "helpers", "bare_httpd")
 GROWTH_KB = 1024
@@ -143,7 +145,7 @@ def main():
         print(f"load: resident at {SETTLED:g} s and at the end, {name}: "
               f"{seen[0][name]} KB, {seen[1][name]} KB")
     if VARIANT == "plain":  # the others keep freed memory, or shadows of it
-        tally.check(seen[1]["own"] <= seen[0]["own"] + GROWTH_KB, "the memory grows")
+        tally.check(seen[1][GATED] <= seen[0][GATED] + GROWTH_KB, f"the memory grows, {GATED}")
     tally.end()
 
 

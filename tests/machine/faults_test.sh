@@ -66,7 +66,7 @@ i\    static credstore_actor kept;
 i\    static int answered;
 i\    if (answered && memcmp(seen, digest, sizeof seen) == 0) { *out = kept; return CREDSTORE_OK; }
 }
-/^    cs_txn_end(&txn);/{
+/^        cs_txn_end(&txn);/{
 a\    if (status == CREDSTORE_OK) { answered = 1; kept = *out; memcpy(seen, digest, sizeof seen); }
 }'
 fault "audit skipped" update.c 's/return status == CREDSTORE_OK ? put_audit/return status == CREDSTORE_OK \&\& c->action != CS_ACTION_ROLL ? put_audit/'

@@ -22,15 +22,15 @@
 #include "storage/engines.h"
 #include "store.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
 #endif
 #endif
-#ifndef UNDER_ASAN
-#define UNDER_ASAN 0
+#ifndef SANITIZED
+#define SANITIZED 0
 #endif
 
 enum { RACERS = 8, PATH_ROOM = TEST_PATH_MAX + 16 };
@@ -1233,10 +1233,10 @@ static void child_opens_for_itself(void **state)
     munmap(l, sizeof *l);
 }
 
-/* ASan's allocator may be locked for ever in such a child, so there only what does not allocate. */
+/* A sanitizer's allocator may be locked for ever in such a child: there only what needs none. */
 static bool child_of_threads(const fixture *f)
 {
-    if (UNDER_ASAN)
+    if (SANITIZED)
         return forked_permit(f->stores[0], &f->actor) &&
                forked_actor_grant(f->stores[0], &f->actor);
     if (!is_all_refused(f))

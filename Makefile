@@ -106,7 +106,7 @@ TEST_TABLE := $(BUILD)/kinds_table_test.o
 TABLES := $(TABLE) $(TEST_TABLE)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
-.PHONY: all objects examples programs
+.PHONY: all objects examples programs test-objects
 all: $(BUILD)/$(SHARED) $(BUILD)/libcredstore.a $(BUILD)/libcredstore.pc
 objects: $(OBJECTS) $(TABLE)
 examples: $(EXAMPLES:%.c=$(BUILD)/%) $(BUILD)/examples/httpd
@@ -223,6 +223,7 @@ $(SUPPORT): $(BUILD)/tests/support.o $(BUILD)/tests/kind_contract.o
 PROGRAMS_BUILT := $(addprefix $(BUILD)/,$(PROGRAMS))
 HELPERS_BUILT := $(addprefix $(BUILD)/,$(HELPERS))
 programs: $(PROGRAMS_BUILT) $(HELPERS_BUILT)
+test-objects: $(PROGRAMS_BUILT:=.o) $(HELPERS_BUILT:=.o)
 $(PROGRAMS_BUILT) $(HELPERS_BUILT): $(BUILD)/%: $(BUILD)/%.o $$(MORE_$$(*F)) $(SUPPORT) $(INTERNALS)
 	$(LINK) $(call wraps,$*.c) -o $@ $^ $(LIBS_$(*F)) $(TEST_LIBS) $(PKG_LIBS)
 
@@ -347,7 +348,7 @@ $(FUZZERS:%=run/%): run/%: $(BUILD)/%
 .PHONY: lint
 lint:
 	+@$(SUB) objects examples
-	+@$(SUB) CC=$(CLANG) BUILD=$(BUILD)/clang objects examples
+	+@$(SUB) CC=$(CLANG) BUILD=$(BUILD)/clang objects examples test-objects
 	@BUILD='$(BUILD)' CC='$(CC)' NM='$(NM)' sh tests/check_style.sh
 
 # ---- install ----------------------------------------------------------------------------------------

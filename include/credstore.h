@@ -254,7 +254,8 @@ typedef struct credstore_call {
     uint64_t at_revision;        /* get and reveal: the record as it was then; 0 = now */
     int64_t wait_ms;             /* for the writer's turn, in line and at the engine, then E_BUSY
                                     and nothing changed; 0 = the store's default. A change that has
-                                    been taken into a commit with others is waited for */
+                                    been taken into a commit with others is waited for, and, if
+                                    that commit fails as a whole, has its time once more */
     const char *idempotency_key; /* create, issue and roll: 1..255 visible ASCII characters, or
                                     NULL. The same key from the same actor, tenant and verb within
                                     24 hours gets the first answer again, token included; with
@@ -571,8 +572,8 @@ CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credst
    updated_at. From then on it is over for good, also when the clock goes back; a new expiry alone
    revives a key. So it needs a clock that is believed: one that is a day or more ahead of what was
    believed is so only when a later call has found it a day older, and not gone back. Until then
-   what is over by it is refused and not marked: a clock that jumps ten years ahead for less than a
-   day ends nothing.
+   what is over by it is refused and not marked, and no history is dropped by it: a clock that jumps
+   ten years ahead for less than a day ends nothing.
 
    What is damaged is passed over, stays, and is told at the end, each time: E_INTEGRITY or E_FORMAT
    with all else done. E_FORBIDDEN: the store is read-only. */

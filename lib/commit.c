@@ -369,6 +369,7 @@ static void lead(credstore *store, writer *leader)
     done = dismiss(&b);
     if (leader->undone) {
         leader->waiter.next = NULL;
+        leader->waiter.alone = true; /* nobody is left who would dismiss others */
         start_over(leader);
         run_batch(&alone);
     }

@@ -185,7 +185,8 @@ static credstore_status receipts_task(round *r, bool *more, credstore_error *err
 
 /* One entry of the purge queue, and what of its history goes in this batch. */
 typedef struct purge {
-    cs_key next; /* where to look */
+    int64_t until; /* what was removed 30 days before goes */
+    cs_key next;   /* where to look */
     cs_key entry;
     cs_drop dead[BATCH];
     size_t count, key_len; /* key_len: of a revision's key */
@@ -250,7 +251,7 @@ static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
 
     p->found = false;
     p->count = 0;
-    cs_key_purge(&to, cs_purge_day(txn->now), NULL);
+    cs_key_purge(&to, cs_purge_day(p->until), NULL);
     status = cs_txn_scan(txn, &p->next, &to, &entries, err);
     if (status != CREDSTORE_OK || !p->found)
         return status;
@@ -282,6 +283,7 @@ static credstore_status purge_task(round *r, bool *more, credstore_error *err)
     if (p == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "Out of memory");
     p->next = r->next_purge;
+    p->until = r->believed; /* a clock that runs ahead for a while throws nothing away */
     status = cs_txn_write(r->store, &work, &why);
     *more = p->found;
     if (status != CREDSTORE_OK && p->found) { /* behind it */

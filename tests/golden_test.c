@@ -885,11 +885,14 @@ static void test_reads_removed(void **state)
     fx_fails(credstore_checkbook_create(s->store, &call, &origin, &patch, NULL, &s->err),
              CREDSTORE_E_EXISTS, &s->err);
     assert_int_equal(count_table(s->store, CS_TABLE_PURGE), 2);
-    s->f.now += 31 * FX_DAY;
-    fx_ok(credstore_maintain(s->store, 0, NULL, &s->err), &s->err);
+    for (int i = 0; i < 2; i++) { /* the clock is believed a day later */
+        s->f.now += i == 0 ? 31 * FX_DAY : FX_DAY;
+        fx_ok(credstore_maintain(s->store, 0, NULL, &s->err), &s->err);
+    }
     assert_int_equal(count_table(s->store, CS_TABLE_PURGE), 0);
     assert_int_equal(count_table(s->store, CS_TABLE_RECEIPT), 0);
-    assert_int_equal(count_table(s->store, CS_TABLE_RECORD), before - 2);
+    /* Two went; and two keys whose life was over by then have one more each. */
+    assert_int_equal(count_table(s->store, CS_TABLE_RECORD), before - 2 + 2);
 }
 
 static void test_reads_audit(void **state)

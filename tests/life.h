@@ -128,6 +128,15 @@ static inline void life_maintain(test_world *w)
     life_ok(credstore_maintain(w->t.store, 0, NULL, &err));
 }
 
+/* The clock goes on by ms, more than a day, and is believed: maintenance looks a day apart. */
+static inline void life_time_passes(test_world *w, int64_t ms)
+{
+    atomic_fetch_add(&w->t.now, ms - LIFE_DAY);
+    life_maintain(w);
+    atomic_fetch_add(&w->t.now, LIFE_DAY);
+    life_maintain(w);
+}
+
 /* ---- the four kinds' lists, history and ends behind one signature ---- */
 
 /* Every kind's page and item lie alike. */

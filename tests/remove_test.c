@@ -274,8 +274,7 @@ static void history_goes_after_its_retention(test_world *w)
     removed(w);
     with_history = table(w, CS_TABLE_RECORD);
     assert_int_equal(with_history, 71);
-    atomic_store(&w->t.now, TEST_NOW + RETENTION_DAYS * LIFE_DAY);
-    life_maintain(w);
+    life_time_passes(w, RETENTION_DAYS * LIFE_DAY);
     assert_int_equal(table(w, CS_TABLE_RECORD), with_history);
     atomic_store(&w->t.now, midnight + (RETENTION_DAYS + 1) * LIFE_DAY - 1);
     life_maintain(w);
@@ -284,6 +283,22 @@ static void history_goes_after_its_retention(test_world *w)
     life_maintain(w);
     assert_int_equal(table(w, CS_TABLE_RECORD), 1); /* the tombstone */
     assert_int_equal(table(w, CS_TABLE_PURGE), 0);
+}
+
+/* A clock that is ten years ahead for an hour throws nothing away. */
+static void a_jump_purges_nothing(test_world *w)
+{
+    make(w, 3);
+    removed(w);
+    atomic_fetch_add(&w->t.now, 3653 * LIFE_DAY);
+    for (int minute = 0; minute < 60; minute++) {
+        life_maintain(w);
+        atomic_fetch_add(&w->t.now, 60000);
+    }
+    atomic_store(&w->t.now, TEST_NOW + 3600000);
+    life_maintain(w);
+    assert_int_equal(table(w, CS_TABLE_RECORD), 4);
+    assert_int_equal(table(w, CS_TABLE_PURGE), 1);
 }
 
 /* Others' history stays. */
@@ -303,8 +318,7 @@ static void only_its_own_history(test_world *w)
         life_ok(credstore_api_key_update(w->t.store, &w->call, ids[i], &patch, NULL, &err));
     }
     life_ok(credstore_api_key_remove(w->t.store, &w->call, "a", &err));
-    atomic_store(&w->t.now, TEST_NOW + 40 * LIFE_DAY);
-    life_maintain(w);
+    life_time_passes(w, 40 * LIFE_DAY);
     assert_int_equal(table(w, CS_TABLE_RECORD), 5);
     for (size_t i = 1; i < LIFE_COUNT(ids); i++) {
         const life_page *page = NULL;
@@ -348,6 +362,7 @@ int main(void)
         {"roles cannot be changed", roles_cannot_be_changed},
         {"what lay beside goes", what_lay_beside_goes},
         {"history goes after its retention", history_goes_after_its_retention},
+        {"a clock jump purges nothing", a_jump_purges_nothing},
         {"the queue is sealed", the_queue_is_sealed},
     };
     static const test_row rows[] = {

@@ -580,12 +580,9 @@ static credstore_status audit_verify(trial *x)
 /* A used mark to write down, receipts to drop and a removed record to purge. */
 static credstore_status let_time_pass(trial *x)
 {
+    const int64_t day = 86400000;
     const char *id;
 
-    once(x);
-    new_token(x);
-    x->call.idempotency_key = NULL;
-    assert_int_equal(api_key_verify(x), CREDSTORE_OK);
     new_record(x);
     never_expires(x);
     assert_int_equal(run_create(x), CREDSTORE_OK);
@@ -594,7 +591,14 @@ static credstore_status let_time_pass(trial *x)
     credstore_free(x->view);
     x->view = NULL;
     assert_int_equal(credstore_api_key_remove(x->t.store, &x->call, x->id, &x->err), CREDSTORE_OK);
-    atomic_fetch_add(&x->t.now, INT64_C(40) * 86400000);
+    /* At noon, and then nearly two days on: the clock is believed, and a receipt is over. */
+    atomic_store(&x->t.now, (atomic_load(&x->t.now) / day + 40) * day + day / 2);
+    assert_int_equal(credstore_maintain(x->t.store, 0, NULL, &x->err), CREDSTORE_OK);
+    once(x);
+    new_token(x);
+    x->call.idempotency_key = NULL;
+    assert_int_equal(api_key_verify(x), CREDSTORE_OK);
+    atomic_fetch_add(&x->t.now, 2 * day - 3600000);
     return CREDSTORE_OK;
 }
 

@@ -880,10 +880,12 @@ static bool detect_purge(const pair *p, size_t byte)
 {
     const int64_t now = atomic_load(&t.now);
     credstore_error err;
-    credstore_status status;
+    credstore_status status = CREDSTORE_OK;
 
-    atomic_store(&t.now, now + INT64_C(40) * 86400000);
-    status = credstore_maintain(t.store, 0, NULL, &err);
+    for (int day = 40; day < 42 && !is_refusal(status); day++) { /* the clock is to be believed */
+        atomic_store(&t.now, now + day * INT64_C(86400000));
+        status = credstore_maintain(t.store, 0, NULL, &err);
+    }
     atomic_store(&t.now, now);
     restore_all();
     return is_refusal(status) || complain("maintenance passes", p, byte);

@@ -209,6 +209,25 @@ def maintenance(folder):
     service.stop()
 
 
+def holds(service, name):
+    folder = f"/proc/{service.process.pid}/fd"
+    for fd in os.listdir(folder):
+        try:
+            if os.readlink(os.path.join(folder, fd)) == name:
+                return True
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return False
+
+
+def listening(service):
+    """Its socket's name, as /proc has it."""
+    with open("/proc/net/tcp", encoding="ascii") as lines:
+        rows = [line.split() for line in lines]
+    return next(f"socket:[{row[9]}]" for row in rows
+                if row[3] == "0A" and row[1].endswith(f":{service.port:04X}"))
+
+
 def the_end(folder):
     """SIGTERM: what is under way is answered, then the connections end."""
     service = Service(folder)
@@ -221,6 +240,7 @@ def the_end(folder):
                    f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n")
     tally.same(under_way.answer().status, 100, "so it is known there")
     under_way.send(body[:5])
+    entrance = listening(service)
     service.process.send_signal(signal.SIGTERM)
 
     def refused():
@@ -232,6 +252,7 @@ def the_end(folder):
 
     tally.check(until(refused, 10), "new connections are let in after SIGTERM")
     tally.check(service.process.poll() is None, "it ended with a request under way")
+    tally.check(holds(service, entrance), "its threads' listening socket was closed under them")
     under_way.send(body[5:])
     answer = under_way.answer()
     tally.same((answer.status, answer.headers.get("connection")), (200, "close"),

@@ -897,8 +897,9 @@ class Store:
         old = [k for k in self.receipts if k[0] < today - 1]
         for key in old:
             del self.receipts[key]
-        over = [d for d in self.purges if d < today - 30]
-        self.purges = [d for d in self.purges if d >= today - 30]
+        kept = self.ended_by // DAY - 30  # by the clock that is believed
+        over = [d for d in self.purges if d < kept]
+        self.purges = [d for d in self.purges if d >= kept]
         if wrote or old or over:
             self.last_change = self.now()
         return unsure, self.work_off_ends()

@@ -457,9 +457,9 @@ static void rolls_that_are_refused(test_world *w)
     } rows[] = {
         {FIELD, &fresh, CS_GRACE_MAX_S + 1, "grace_s"},
         {FIELD, &fresh, UINT32_MAX, "grace_s"},
-        {FIELD, &keep, 0, "field"},
-        {FIELD, &clear, 0, "field"},
-        {FIELD, NULL, 0, "field"},
+        {FIELD, &keep, 0, "fresh"},
+        {FIELD, &clear, 0, "fresh"},
+        {FIELD, NULL, 0, "fresh"},
         {FIELD, &foreign, 0, "test_webhook_secret"},
         {FIELD, &empty, 0, "test_webhook_secret"},
         {CREDSTORE_STRIPE_TEST_PUBLISHABLE_KEY, &fresh, 0, "field"},

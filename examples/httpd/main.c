@@ -43,12 +43,20 @@ static bool tell(const server *s, const demo_access *d)
     return puts("}") >= 0 && fflush(stdout) == 0;
 }
 
-/* Once a second, until a signal comes. */
+/* Nobody reads a demonstration's audit, and its file need not grow by it. */
+static unsigned audit_ticks(const options *o)
+{
+    if (o->audit_s == OPTIONS_AUDIT)
+        return o->demo ? 1 : 0;
+    return o->audit_s * UPKEEP_SECOND;
+}
+
+/* Until a signal comes. */
 static void serve(server *s, upkeep *u, const sigset_t *signals)
 {
-    const struct timespec second = {1, 0};
+    const struct timespec tick = {0, UPKEEP_TICK_MS * 1000000L};
 
-    while (sigtimedwait(signals, NULL, &second) < 0) {
+    while (sigtimedwait(signals, NULL, &tick) < 0) {
         server_sweep(s);
         upkeep_tick(u);
     }
@@ -71,7 +79,7 @@ static int run(const options *o, const sigset_t *signals)
         goto cleanup;
     if (tell(s, o->demo ? &demo : NULL)) {
         code = EXIT_SUCCESS;
-        upkeep_begin(&u, store, o->maintain_s, o->audit_s);
+        upkeep_begin(&u, store, o->maintain_s * UPKEEP_SECOND, audit_ticks(o));
         serve(s, &u, signals);
     }
 cleanup:

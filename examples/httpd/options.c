@@ -25,7 +25,8 @@ static const char help[] =
     "  --connections N     at once; 1 to 65536; default 1000\n"
     "  --deadline SECONDS  for a request to arrive, and for an answer to be taken; default 20\n"
     "  --maintain SECONDS  between two runs of the store's maintenance; default 60\n"
-    "  --audit SECONDS     for how long the audit is kept; default 0: for ever\n";
+    "  --audit SECONDS     for how long the audit is kept; 0: for ever, the default but for "
+    "--demo\n";
 
 static const struct option long_options[] = {{"store", required_argument, NULL, 's'},
                                              {"key", required_argument, NULL, 'k'},
@@ -99,8 +100,8 @@ static bool take(int option, const char *value, options *out)
     case 'm':
         return number(value, 1, 3600, &out->maintain_s);
     case 'a':
-        return number(value, 0, 1000000000, &out->audit_s);
-    default: /* getopt has said what is wrong */
+        return number(value, 0, 1000000000, &out->audit_s); /* some 30 years */
+    default:                                                /* getopt has said what is wrong */
         return false;
     }
 }
@@ -113,6 +114,7 @@ bool options_read(int argc, char **argv, options *out, int *code)
     out->server =
         (server_options){.bind = "127.0.0.1", .threads = 16, .connections = 1000, .deadline_s = 20};
     out->maintain_s = 60;
+    out->audit_s = OPTIONS_AUDIT;
     *code = USAGE;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (option == 'h') {

@@ -9,13 +9,14 @@
 
 #include "server.h"
 
-enum { OPTIONS_PATH_MAX = 4096 };
+enum { OPTIONS_PATH_MAX = 4096, OPTIONS_AUDIT = 2000000000 };
 
 typedef struct options {
     const char *store, *sessions;
     char key[OPTIONS_PATH_MAX];
     bool create, demo;
-    unsigned maintain_s, audit_s;
+    unsigned maintain_s;
+    unsigned audit_s; /* OPTIONS_AUDIT: not said */
     server_options server;
 } options;
 

@@ -10,22 +10,22 @@
 
 enum { MAINTAIN_MS = 100 };
 
-void upkeep_begin(upkeep *u, credstore *store, unsigned maintain_s, unsigned audit_s)
+void upkeep_begin(upkeep *u, credstore *store, unsigned maintain, unsigned audit)
 {
     memset(u, 0, sizeof *u);
     u->store = store;
-    u->maintain_s = u->until_maintain = maintain_s;
-    u->audit_s = u->until_prune = audit_s;
+    u->maintain = u->until_maintain = maintain;
+    u->audit = u->until_prune = audit;
 }
 
-static void maintain(upkeep *u)
+static void run_maintenance(upkeep *u)
 {
     credstore_error err;
     uint32_t more = 0;
 
     if (credstore_maintain(u->store, MAINTAIN_MS, &more, &err) != CREDSTORE_OK)
         service_failed("maintenance", &err);
-    u->until_maintain = more != 0 ? 1 : u->maintain_s;
+    u->until_maintain = more != 0 ? UPKEEP_SECOND : u->maintain;
 }
 
 /* What the audit held the last time goes, and today's place is noted for the next. */
@@ -44,13 +44,13 @@ static void prune(upkeep *u)
         status = credstore_anchor_take(u->store, &call, &u->old, &err);
     if (status != CREDSTORE_OK)
         service_failed("pruning", &err);
-    u->until_prune = u->audit_s;
+    u->until_prune = u->audit;
 }
 
 void upkeep_tick(upkeep *u)
 {
     if (--u->until_maintain == 0)
-        maintain(u);
-    if (u->audit_s > 0 && --u->until_prune == 0)
+        run_maintenance(u);
+    if (u->audit > 0 && --u->until_prune == 0)
         prune(u);
 }

@@ -7,15 +7,17 @@
 
 #include <credstore.h>
 
+enum { UPKEEP_TICK_MS = 250, UPKEEP_SECOND = 1000 / UPKEEP_TICK_MS }; /* ticks */
+
 typedef struct upkeep {
     credstore *store;
-    unsigned maintain_s, audit_s; /* audit_s: 0 = the audit is kept */
+    unsigned maintain, audit; /* ticks between; audit: 0 = it is kept */
     unsigned until_maintain, until_prune;
     credstore_checkpoint old; /* goes when a new one has grown as old */
 } upkeep;
 
-void upkeep_begin(upkeep *u, credstore *store, unsigned maintain_s, unsigned audit_s);
-/* Each second. */
+void upkeep_begin(upkeep *u, credstore *store, unsigned maintain, unsigned audit);
+/* Each UPKEEP_TICK_MS. */
 void upkeep_tick(upkeep *u);
 
 #endif

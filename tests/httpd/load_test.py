@@ -129,8 +129,8 @@ def bare_rate(plan_file):
 
 def main():
     folder = work_folder()
-    # The audit is let go after a second, so that the file, of which pages are mapped, stops growing.
-    service = Service(folder, "--audit", "1")
+    # A demonstration lets its audit go, so that the file, of which pages are mapped, stops growing.
+    service = Service(folder)
     plan = make_records(service)
     plan_file = os.path.join(folder, "plan")
     write_plan(plan_file, plan)

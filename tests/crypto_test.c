@@ -680,7 +680,8 @@ static void test_no_key_on_the_heap(void **state)
     assert_non_null(control);
     assert_int_equal(table->random(*state, bytes, sizeof bytes), OK);
     memcpy(control, bytes, sizeof bytes);
-    if (count_on_heap(bytes) != 1) { /* a sanitizer's or valgrind's heap lies elsewhere */
+    if (count_on_heap(bytes) != 1) {
+        print_message("skipped: a sanitizer's or valgrind's heap lies elsewhere\n");
         free(control);
         skip();
     }
@@ -917,7 +918,6 @@ static void crowd_runs(void *ctx, void *key, guest guests[CROWD])
         assert_int_equal(pthread_join(threads[i], NULL), 0);
 }
 
-/* Which takes the awaited fault for a defect. */
 static bool under_valgrind(void)
 {
     const char *preload = getenv("LD_PRELOAD");
@@ -934,6 +934,7 @@ static void test_more_threads_than_slots(void **state)
     uint8_t back[64];
 
     if (under_valgrind()) {
+        print_message("skipped: valgrind takes the awaited fault for a defect\n");
         table->key_free(*state, key);
         skip();
     }

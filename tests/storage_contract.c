@@ -198,6 +198,12 @@ static void reopen(env *e)
         fail_msg("reopen: %s", err.message);
 }
 
+static void skip_for(const char *why)
+{
+    print_message("skipped: %s\n", why);
+    skip();
+}
+
 static bool reads_own_writes(const env *e)
 {
     return (e->s->features & CREDSTORE_STORAGE_READ_OWN_WRITES) != 0;
@@ -997,7 +1003,7 @@ static void borrowed_own_writes_outlive_own_changes(void **state)
     void *txn;
 
     if (!reads_own_writes(e))
-        skip();
+        skip_for("the engine does not read its own writes");
     txn = begin_write(e);
     for (uint32_t i = 0; i < LENT; i++)
         put_lent(e, txn, i, 1);
@@ -1177,7 +1183,7 @@ static void own_writes_are_read_if_the_feature_says_so(void **state)
     void *txn;
 
     if (!reads_own_writes(e))
-        skip();
+        skip_for("the engine does not read its own writes");
     put_now(e, B("a"), B("1"));
     put_now(e, B("b"), B("1"));
     txn = begin_write(e);
@@ -1208,7 +1214,7 @@ static void committed_changes_outlive_close(void **state)
     void *txn;
 
     if (e->engine->reopen == NULL)
-        skip();
+        skip_for("the memory engine keeps nothing beyond close");
     edges = put_edges(e);
     txn = begin_write(e);
     put(e, txn, B("aborted"), B("1"));
@@ -1277,7 +1283,7 @@ static void second_writer_is_told_busy(void **state)
     void *txn;
 
     if (e->engine->optimistic)
-        skip();
+        skip_for("writers of an optimistic engine do not wait for each other");
     txn = begin_write(e);
     put(e, txn, B("a"), B("1"));
     for (size_t i = 0; i < COUNT(waits); i++) {
@@ -1298,7 +1304,7 @@ static void second_writer_gets_its_turn(void **state)
     env *e = *state;
 
     if (e->engine->optimistic)
-        skip();
+        skip_for("writers of an optimistic engine do not wait for each other");
     for (size_t i = 0; i < COUNT(waits); i++) {
         atomic_bool released = false;
         waiter w = {.e = e, .wait_ms = waits[i], .released = &released};

@@ -9,10 +9,9 @@
 
 #include "commit.h"
 #include "error.h"
+#include "place.h"
 #include "sealed.h"
 #include "update.h"
-
-enum { KEY_HEAD = 1 + 8, LOCATOR_HEAD = 1 + CS_SCOPE_LEN };
 
 typedef struct entry {
     bool found;
@@ -43,19 +42,15 @@ static bool note_entry(void *arg, credstore_bytes key, credstore_bytes value)
 /* The record that an entry is about. Sealed, so that nobody without the keys can bring it about. */
 static credstore_status take_entry(cs_txn *txn, entry *e, credstore_error *err)
 {
-    const size_t head = KEY_HEAD + LOCATOR_HEAD;
     cs_buf plain = {0};
     bool found = false;
-    cs_label label;
+    cs_place place;
     credstore_status status;
 
-    if (e->key.len < head + 2 || e->key.len > head + CS_ID_MAX + 1)
+    if (!cs_place_of(cs_key_bytes(&e->key), cs_bytes(NULL, 0), &place))
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The queue of ends is damaged");
-    e->at.kind = e->key.ptr[KEY_HEAD];
-    memcpy(e->at.scope, e->key.ptr + KEY_HEAD + 1, CS_SCOPE_LEN);
-    e->at.id = cs_bytes(e->key.ptr + head, e->key.len - head - 1);
-    label = cs_record_label(CS_ROLE_END, &e->at, 0, cs_get_u64(e->key.ptr + 1));
-    status = cs_txn_get_sealed(txn, &e->key, &label, &plain, &found, err);
+    e->at = place.at;
+    status = cs_txn_get_sealed(txn, &e->key, &place.label, &plain, &found, err);
     cs_buf_free(&plain);
     e->kind = cs_kind_find(e->at.kind);
     if (status == CREDSTORE_OK && e->kind == NULL)

@@ -13,6 +13,7 @@
 #include "expire.h"
 #include "load.h"
 #include "marks.h"
+#include "place.h"
 #include "receipt.h"
 #include "sealed.h"
 #include "time.h"
@@ -215,27 +216,13 @@ static bool note_dead(void *arg, credstore_bytes key, credstore_bytes value)
     return p->count < BATCH;
 }
 
-/* The record that an entry is about; false for a key that is not one. */
-static bool take_locator(const cs_key *entry, cs_locator *at)
-{
-    const size_t head = 1 + 4 + 1 + CS_SCOPE_LEN;
-
-    if (entry->len < head + 2 || entry->len > head + CS_ID_MAX + 1)
-        return false;
-    at->kind = entry->ptr[5];
-    memcpy(at->scope, entry->ptr + 6, CS_SCOPE_LEN);
-    at->id = cs_bytes(entry->ptr + head, entry->len - head - 1);
-    return true;
-}
-
 /* The entry itself is sealed, so that nobody without the keys can have history thrown away. */
-static credstore_status check_entry(cs_txn *txn, const purge *p, const cs_locator *at,
+static credstore_status check_entry(cs_txn *txn, const purge *p, const cs_label *label,
                                     credstore_error *err)
 {
-    const cs_label label = cs_record_label(CS_ROLE_PURGE, at, 0, cs_get_u32(p->entry.ptr + 1));
     cs_buf plain = {0};
     bool found = false;
-    const credstore_status status = cs_txn_get_sealed(txn, &p->entry, &label, &plain, &found, err);
+    const credstore_status status = cs_txn_get_sealed(txn, &p->entry, label, &plain, &found, err);
 
     cs_buf_free(&plain);
     return status;
@@ -245,7 +232,7 @@ static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
 {
     purge *p = arg;
     const cs_scan entries = {false, 1, note_entry, p}, dead = {false, 0, note_dead, p};
-    cs_locator at = {0};
+    cs_place place;
     cs_key from, to;
     credstore_status status;
 
@@ -255,18 +242,18 @@ static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
     status = cs_txn_scan(txn, &p->next, &to, &entries, err);
     if (status != CREDSTORE_OK || !p->found)
         return status;
-    if (!take_locator(&p->entry, &at))
+    if (!cs_place_of(cs_key_bytes(&p->entry), cs_bytes(NULL, 0), &place))
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "The purge queue is damaged");
-    status = check_entry(txn, p, &at, err);
-    cs_key_history(&from, &at, 0);
-    cs_key_history(&to, &at, UINT64_MAX);
+    status = check_entry(txn, p, &place.label, err);
+    cs_key_history(&from, &place.at, 0);
+    cs_key_history(&to, &place.at, UINT64_MAX);
     p->key_len = from.len;
     if (status == CREDSTORE_OK)
         status = cs_txn_scan(txn, &from, &to, &dead, err);
     for (size_t i = 0; i < p->count && status == CREDSTORE_OK; i++)
-        status = cs_drop_look(txn, &at, p->dead[i].revision, NULL, &p->dead[i], err);
+        status = cs_drop_look(txn, &place.at, p->dead[i].revision, NULL, &p->dead[i], err);
     for (size_t i = 0; i < p->count && status == CREDSTORE_OK; i++)
-        status = cs_drop_revision(txn, &at, &p->dead[i], err);
+        status = cs_drop_revision(txn, &place.at, &p->dead[i], err);
     if (status == CREDSTORE_OK && p->count < BATCH)
         status = cs_txn_del(txn, &p->entry, err);
     return status;

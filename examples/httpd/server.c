@@ -71,6 +71,8 @@ static struct addrinfo *resolve(const server_options *options)
     return result == 0 ? address : NULL;
 }
 
+/* poll and not epoll: with the latter MHD_quiesce_daemon() and MHD's own threads both take the
+   listening socket out of the set, and the second to come ends the process (0.9.75 to 1.0.1). */
 static struct MHD_Daemon *listen_on(const server_options *options, struct addrinfo *address,
                                     desk *d)
 {
@@ -82,7 +84,7 @@ static struct MHD_Daemon *listen_on(const server_options *options, struct addrin
         {MHD_OPTION_END, 0, NULL},
     };
 
-    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | v6, 0, NULL, NULL,
+    return MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | v6, 0, NULL, NULL,
                             visit_step, d, MHD_OPTION_SOCK_ADDR, address->ai_addr, MHD_OPTION_ARRAY,
                             limits, MHD_OPTION_NOTIFY_CONNECTION, notify_connection, d,
                             MHD_OPTION_URI_LOG_CALLBACK, visit_begin, d,

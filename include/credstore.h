@@ -286,6 +286,13 @@ enum {
    may not ask learns nothing from the answers to malformed requests), and for a change again once
    it is known whether the record is there (stage 2). */
 enum { CREDSTORE_QUESTION_VERB = 1, CREDSTORE_QUESTION_RECORD = 2 };
+/* What it answers. Anything else is taken for FORBID, 0 above all: a hook that raises in a language
+   binding may return that, and must not have allowed. */
+enum {
+    CREDSTORE_POLICY_ALLOW = 1,
+    CREDSTORE_POLICY_FORBID = 2, /* E_FORBIDDEN */
+    CREDSTORE_POLICY_HIDE = 3    /* E_NOT_FOUND, as if the record were not there */
+};
 enum { CREDSTORE_CLASS_CHANGE = 0, CREDSTORE_CLASS_READ = 1, CREDSTORE_CLASS_REVEAL = 2 };
 typedef struct credstore_question {
     uint32_t struct_size, stage, kind, verb_class;
@@ -327,13 +334,13 @@ typedef struct credstore_options {
     int64_t (*now_ms)(void *ctx); /* a clock for tests; NULL = CLOCK_REALTIME. Any thread */
     void *now_ctx;
     int64_t wait_ms; /* default of credstore_call.wait_ms; 0 = 5000 */
-    /* Decides instead of the default rules: OK, or E_FORBIDDEN or E_NOT_FOUND; any other answer is
-       taken for E_FORBIDDEN. May be asked the same more than once for one call (the door asks
-       before it reads the query, the verb asks again, and a change that others overtake begins
-       anew): the answer follows from the question alone, and asking has no effect. Called outside
-       transactions, with no lock held, from the calling thread; must not call this store. "Nobody
-       grants what he does not hold", and the checks of the actor itself, hold beside it. */
-    credstore_status (*policy)(void *ctx, const credstore_question *question);
+    /* Decides instead of the default rules: CREDSTORE_POLICY_x. May be asked the same more than
+       once for one call (the door asks before it reads the query, the verb asks again, and a change
+       that others overtake begins anew): the answer follows from the question alone, and asking has
+       no effect. Called outside transactions, with no lock held, from the calling thread; must not
+       call this store. "Nobody grants what he does not hold", and the checks of the actor itself,
+       hold beside it. */
+    int32_t (*policy)(void *ctx, const credstore_question *question);
     void *policy_ctx;
     void (*event)(void *ctx,
                   const credstore_event *event); /* called likewise; costs no transaction */
@@ -548,11 +555,13 @@ CREDSTORE_API credstore_status credstore_leak_find(credstore *store, const creds
                                                    const credstore_leaks **out,
                                                    credstore_error *err);
 
-/* Removes every record of the call's tenant, of every kind, for about budget_ms (0 = all). *more
-   (may be NULL) is 1 if the budget ended first: call again, with the same, until it is 0; a crash
-   loses nothing. *removed (may be NULL) counts this call's. SYSTEM or SUPER, and the call must name
-   the tenant: E_INVALID. Each removal is in the audit. E_INTEGRITY, E_FORMAT: what cannot be read
-   stays, with all else removed. */
+/* Removes every record of the call's tenant, of every kind, for about budget_ms (0 = all). A call
+   looks at the store's records until it comes to one of the tenant, which takes the time that it
+   takes; the budget counts from there, so each call gets on. *more (may be NULL) is 1 if the budget
+   ended first: call again, with the same, until it is 0; a crash loses nothing. *removed (may be
+   NULL) counts this call's. SYSTEM or SUPER, and the call must name the tenant: E_INVALID. Each
+   removal is in the audit. E_INTEGRITY, E_FORMAT: what cannot be read stays, with all else removed.
+ */
 CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credstore_call *call,
                                                   uint32_t budget_ms, uint32_t *more,
                                                   uint64_t *removed, credstore_error *err);
@@ -572,8 +581,8 @@ CREDSTORE_API credstore_status credstore_offboard(credstore *store, const credst
    updated_at. From then on it is over for good, also when the clock goes back; a new expiry alone
    revives a key. So it needs a clock that is believed: one that is a day or more ahead of what was
    believed is so only when a later call has found it a day older, and not gone back. Until then
-   what is over by it is refused and not marked, and no history is dropped by it: a clock that jumps
-   ten years ahead for less than a day ends nothing.
+   what is over by it is refused and not marked, and no history and no receipt is dropped by it: a
+   clock that jumps ten years ahead for less than a day ends nothing.
 
    What is damaged is passed over, stays, and is told at the end, each time: E_INTEGRITY or E_FORMAT
    with all else done. E_FORBIDDEN: the store is read-only. */

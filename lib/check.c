@@ -149,7 +149,7 @@ static bool count_key(void *arg, credstore_bytes key, credstore_bytes value)
 static credstore_status estimate(check *c, credstore_error *err)
 {
     enum { AT_ONCE = 4096 };
-    const cs_scan scan = {false, AT_ONCE, count_key, c};
+    const cs_scan scan = {.limit = AT_ONCE, .visit = count_key, .arg = c, .passing = true};
     const cs_key end = {0, {0}};
     cs_key from = {1, {0}};
     uint64_t before;

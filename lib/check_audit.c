@@ -43,7 +43,7 @@ static bool note_seq(void *arg, credstore_bytes key, credstore_bytes value)
 static credstore_status note_lost(cs_inspection *in, uint64_t seq, credstore_error *err)
 {
     uint64_t before = in->gone.seq;
-    const cs_scan scan = {true, 1, note_seq, &before};
+    const cs_scan scan = {.reverse = true, .limit = 1, .visit = note_seq, .arg = &before};
     cs_key from, to;
     credstore_status status;
 
@@ -242,7 +242,7 @@ static credstore_status inspect_entry(cs_inspection *in, const cs_subject *s, cr
 static credstore_status look_ahead(cs_inspection *in, bool *later, credstore_error *err)
 {
     uint64_t seq = 0;
-    const cs_scan scan = {false, 1, note_seq, &seq};
+    const cs_scan scan = {.limit = 1, .visit = note_seq, .arg = &seq};
     cs_key from, to;
     credstore_status status;
 

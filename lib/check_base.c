@@ -198,7 +198,7 @@ static bool note_any(void *arg, credstore_bytes key, credstore_bytes value)
 static credstore_status need_slot(cs_inspection *in, credstore_error *err)
 {
     bool any = false;
-    const cs_scan scan = {false, 1, note_any, &any};
+    const cs_scan scan = {.limit = 1, .visit = note_any, .arg = &any};
     cs_key from, to = {1, {CS_TABLE_ROOT + 1}};
     credstore_status status;
 

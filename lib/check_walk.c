@@ -133,7 +133,7 @@ static bool take(void *arg, credstore_bytes key, credstore_bytes value)
 credstore_status cs_inspect_batch(cs_inspection *in, cs_key *from, const cs_key *to,
                                   cs_batch *batch, credstore_error *err)
 {
-    const cs_scan scan = {false, CS_BATCH, take, batch};
+    const cs_scan scan = {.limit = CS_BATCH, .visit = take, .arg = batch};
     cs_txn txn;
     credstore_status status = cs_txn_read(in->store, &txn, err);
 

@@ -289,6 +289,11 @@ uint64_t cs_view_revision(const cs_kind *kind, const void *view)
     return (uint64_t)number_at(view, kind->view.revision);
 }
 
+int64_t cs_view_last_used(const cs_kind *kind, const void *view)
+{
+    return kind->view.last_used_at == 0 ? 0 : number_at(view, kind->view.last_used_at);
+}
+
 /* One item: the view, or the id of what cannot be read with the status's name. */
 static void show_item(cs_json_writer *writer, const cs_kind *kind, const cs_item *item, bool past)
 {

@@ -42,6 +42,8 @@ char *cs_view_json(const cs_kind *kind, const void *view, const char *token, siz
 char *cs_page_json(const cs_kind *kind, const cs_page *page, bool past, size_t *len);
 /* The revision that a view shows. */
 uint64_t cs_view_revision(const cs_kind *kind, const void *view);
+int64_t cs_view_last_used(const cs_kind *kind,
+                          const void *view); /* 0 = never, or not of the kind */
 char *cs_error_json(const cs_kind *kind, const credstore_error *error, size_t *len);
 const char *cs_error_type(const cs_kind *kind); /* content type of the above */
 

@@ -61,7 +61,7 @@ static credstore_status take_entry(cs_txn *txn, entry *e, credstore_error *err)
 static credstore_status find(credstore *store, cs_key *next, int64_t until, entry *e,
                              credstore_error *err)
 {
-    const cs_scan scan = {false, 1, note_entry, e};
+    const cs_scan scan = {.limit = 1, .visit = note_entry, .arg = e};
     cs_loaded loaded = {0};
     cs_key to;
     cs_txn txn;

@@ -31,7 +31,7 @@ static bool note_revision(void *arg, credstore_bytes key, credstore_bytes value)
 static credstore_status find_before(revisions *r, cs_txn *txn, uint64_t before,
                                     credstore_error *err)
 {
-    const cs_scan scan = {true, 1, note_revision, &r->next};
+    const cs_scan scan = {.reverse = true, .limit = 1, .visit = note_revision, .arg = &r->next};
     cs_key from, to;
 
     r->next = 0;

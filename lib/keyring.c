@@ -35,9 +35,11 @@ credstore_status cs_data_key_load(const cs_sealer *sealer, uint32_t suite, const
     const int32_t result =
         sealer->crypto->key_load(sealer->ctx, suite, cs_bytes(raw, CS_DATA_KEY_LEN), &out->handle);
 
-    if (result == CREDSTORE_CRYPTO_OK)
+    if (result == CREDSTORE_CRYPTO_OK && out->handle != NULL)
         return CREDSTORE_OK;
     out->handle = NULL;
+    if (result == CREDSTORE_CRYPTO_OK)
+        return cs_fail(err, CREDSTORE_E_INTERNAL, NULL, "The crypto provider loaded a key as NULL");
     return cs_fail_crypto(err, result, "A key could not be loaded");
 }
 

@@ -4,6 +4,7 @@
  */
 #include "label.h"
 
+#include "actor.h"
 #include "alias.h"
 #include "audit.h"
 #include "commit.h"
@@ -21,8 +22,11 @@ static credstore_status put_label(cs_txn *txn, void *arg, credstore_error *err)
     const labelling *l = arg;
     const cs_audit_entry entry = cs_op_entry(&l->op, CS_ACTION_LABEL);
     bool changed = false;
-    credstore_status status = cs_op_check_label(&l->op, txn, err);
+    credstore_actor actor;
+    credstore_status status = cs_actor_narrow(txn, &l->op, &actor, err);
 
+    if (status == CREDSTORE_OK)
+        status = cs_op_check_label(&l->op, txn, err);
     if (status == CREDSTORE_OK)
         status = cs_alias_set(txn, l->op.tenant, l->label, &changed, err);
     return status == CREDSTORE_OK && changed ? cs_audit_append(txn, &entry, err) : status;

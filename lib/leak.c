@@ -124,7 +124,7 @@ static credstore_status look_up_entry(search *s, const cs_key *key, credstore_er
 static credstore_status search_secrets(search *s, credstore_bytes text, credstore_error *err)
 {
     const cs_sealer *sealer = &s->store->sealer;
-    const cs_scan scan = {false, LEAKS_MAX, note_key, s};
+    const cs_scan scan = {.limit = LEAKS_MAX, .visit = note_key, .arg = s};
     uint8_t mac[32];
     cs_key from, to;
     credstore_status status =
@@ -218,6 +218,11 @@ static credstore_status judge_token(search *s, const cs_kind *kind, const cs_loc
     return status;
 }
 
+static bool is_same(const cs_locator *a, const cs_locator *b)
+{
+    return memcmp(a->scope, b->scope, CS_SCOPE_LEN) == 0 && cs_bytes_equal(a->id, b->id);
+}
+
 /* By the id that it carries; then by its digest, since a token of our layout may have been imported
  * from another store. */
 static credstore_status search_tokens(search *s, const cs_kind *kind, credstore_bytes text,
@@ -226,7 +231,8 @@ static credstore_status search_tokens(search *s, const cs_kind *kind, credstore_
     const cs_sealer *sealer = &s->store->sealer;
     const char *const ways[] = {cs_token_id(text.ptr, text.len), NULL};
     const size_t before = s->page->count;
-    char id_room[CS_ID_MAX + 1];
+    char id_rooms[2][CS_ID_MAX + 1];
+    cs_locator first = {0};
     uint8_t digest[CS_DIGEST_LEN];
     const int32_t result = sealer->crypto->digest(sealer->ctx, text, digest);
     credstore_status status = CREDSTORE_OK;
@@ -237,9 +243,10 @@ static credstore_status search_tokens(search *s, const cs_kind *kind, credstore_
         cs_locator at = {0};
         bool found = false;
 
-        status = cs_locate_token(s->txn, kind, ways[i], digest, &at, id_room, &found, err);
-        if (status == CREDSTORE_OK && found && s->page->count == before)
+        status = cs_locate_token(s->txn, kind, ways[i], digest, &at, id_rooms[i], &found, err);
+        if (status == CREDSTORE_OK && found && (s->page->count == before || !is_same(&at, &first)))
             status = judge_token(s, kind, &at, digest, err);
+        first = at;
     }
     cs_wipe(digest, sizeof digest);
     return status;

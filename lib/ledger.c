@@ -375,6 +375,10 @@ static credstore_status prune_batch(cs_txn *txn, void *arg, credstore_error *err
     credstore_status status = cs_anchor_read(txn, &gone, err);
 
     p->more = false;
+    if (status == CREDSTORE_OK && p->up_to.seq == gone.seq && gone.seq != 0 &&
+        memcmp(p->up_to.chain, gone.chain, sizeof gone.chain) != 0)
+        return cs_fail(err, CREDSTORE_E_ROLLBACK, NULL,
+                       "The store has another history than the checkpoint");
     if (status != CREDSTORE_OK || p->up_to.seq <= gone.seq)
         return status;
     if (p->up_to.seq > txn->head.last_seq)

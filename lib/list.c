@@ -185,7 +185,9 @@ static credstore_status step(walk *w, cs_txn *txn, bool backward, credstore_erro
         add_to_key(&from, w->at, 1);
     w->at[0] = '\0';
     w->odd = false;
-    status = cs_txn_scan(txn, &from, &to, &(const cs_scan){backward, 1, note_id, w}, err);
+    status = cs_txn_scan(
+        txn, &from, &to,
+        &(const cs_scan){.reverse = backward, .limit = 1, .visit = note_id, .arg = w}, err);
     if (status == CREDSTORE_OK && w->odd) /* no place to go on from */
         return cs_fail(err, CREDSTORE_E_INTEGRITY, NULL, "A list has a key that is none");
     return status;
@@ -280,15 +282,14 @@ static void reverse(cs_item *items, size_t count)
 }
 
 /* Is there a record that passes on the side from which the walk came? It is added where the page
- * has room for one more, and taken off again. */
+ * has room for one more, and taken off again. Behind an empty page all records lie there. */
 static credstore_status look_back(walk *w, cs_txn *txn, bool *any, credstore_error *err)
 {
-    const cs_item *nearest =
-        w->backward ? &w->items[w->out->count - 1] : &w->items[0]; /* in list order */
     const size_t count = w->out->count;
+    const char *nearest = count == 0 ? "" : w->items[w->backward ? count - 1 : 0].id;
     credstore_status status;
 
-    memcpy(w->at, nearest->id, strlen(nearest->id) + 1);
+    memcpy(w->at, nearest, strlen(nearest) + 1);
     do {
         status = step(w, txn, !w->backward, err);
         if (status == CREDSTORE_OK && w->at[0] != '\0')
@@ -301,18 +302,20 @@ static credstore_status look_back(walk *w, cs_txn *txn, bool *any, credstore_err
 
 static credstore_status walk_page(walk *w, cs_txn *txn, credstore_error *err)
 {
+    const bool cursor = w->page.after != NULL || w->page.before != NULL;
     bool ahead = false, back = false;
     credstore_status status = fill(w, txn, &ahead, err);
 
-    if (status != CREDSTORE_OK || w->out->count == 0)
+    if (status != CREDSTORE_OK || (w->out->count == 0 && !cursor))
         return status;
     if (w->backward)
         reverse(w->items, w->out->count);
     status = look_back(w, txn, &back, err);
     w->out->has_next_page = w->backward ? back : ahead;
     w->out->has_prev_page = w->backward ? ahead : back;
-    if (status == CREDSTORE_OK)
-        status = make_cursor(w, w->items[0].id, &w->out->start_cursor, err);
+    if (status != CREDSTORE_OK || w->out->count == 0)
+        return status;
+    status = make_cursor(w, w->items[0].id, &w->out->start_cursor, err);
     if (status == CREDSTORE_OK)
         status = make_cursor(w, w->items[w->out->count - 1].id, &w->out->end_cursor, err);
     return status;

@@ -203,8 +203,8 @@ credstore_status cs_load_part(cs_txn *txn, const cs_kind *kind, const cs_locator
     if (status == CREDSTORE_OK && !search.found) {
         cs_key_history(&from, at, loaded->record.revision);
         cs_key_history(&to, at, UINT64_MAX);
-        status =
-            cs_txn_scan(txn, &from, &to, &(const cs_scan){false, 0, look_in_history, &search}, err);
+        status = cs_txn_scan(txn, &from, &to,
+                             &(const cs_scan){.visit = look_in_history, .arg = &search}, err);
     }
     if (status != CREDSTORE_OK)
         return status;

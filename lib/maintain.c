@@ -158,18 +158,24 @@ static credstore_status marks_task(round *r, bool *more, credstore_error *err)
 
 /* ---- receipts ---- */
 
+typedef struct dropping {
+    cs_expired *expired;
+    int64_t until; /* a clock that runs ahead for a while drops none */
+} dropping;
+
 static credstore_status expire_receipts(cs_txn *txn, void *arg, credstore_error *err)
 {
-    cs_expired *expired = arg;
-    const credstore_status status = cs_receipts_find_expired(txn, expired, err);
+    const dropping *d = arg;
+    const credstore_status status = cs_receipts_find_expired(txn, d->until, d->expired, err);
 
-    return status == CREDSTORE_OK ? cs_receipts_drop(txn, expired, err) : status;
+    return status == CREDSTORE_OK ? cs_receipts_drop(txn, d->expired, err) : status;
 }
 
 static credstore_status receipts_task(round *r, bool *more, credstore_error *err)
 {
     cs_expired expired = {.limit = CS_EXPIRED_MAX};
-    const cs_work work = {expire_receipts, &expired, 0};
+    dropping d = {&expired, r->believed};
+    const cs_work work = {expire_receipts, &d, 0};
     credstore_status status;
 
     *more = false;
@@ -231,7 +237,8 @@ static credstore_status check_entry(cs_txn *txn, const purge *p, const cs_label 
 static credstore_status purge_one(cs_txn *txn, void *arg, credstore_error *err)
 {
     purge *p = arg;
-    const cs_scan entries = {false, 1, note_entry, p}, dead = {false, 0, note_dead, p};
+    const cs_scan entries = {.limit = 1, .visit = note_entry, .arg = p},
+                  dead = {.visit = note_dead, .arg = p};
     cs_place place;
     cs_key from, to;
     credstore_status status;
@@ -380,7 +387,9 @@ credstore_status credstore_maintain(credstore *store, uint32_t budget_ms, uint32
     r->store = store;
     cs_key_purge(&r->next_purge, 0, NULL);
     cs_ends_begin(&r->next_end);
-    if (store->storage->tidy != NULL)
+    if (store->storage->struct_size >=
+            offsetof(credstore_storage, tidy) + sizeof store->storage->tidy &&
+        store->storage->tidy != NULL)
         (void)store->storage->tidy(store->storage_ctx); /* a reader's place more or less */
     status = run(r, end, more, err);
     if (status == CREDSTORE_OK && r->damage != CREDSTORE_OK) {

@@ -18,7 +18,10 @@ typedef struct walk {
     cs_op op;
     cs_key at; /* where to go on */
     cs_key found;
-    int64_t end;             /* monotonic */
+    uint32_t budget_ms;
+    int64_t end; /* monotonic; 0 = no record was found yet, and the budget is whole */
+    uint64_t removed;
+    bool over;               /* no record is left to look at */
     credstore_status damage; /* of records that cannot be read, and so cannot be removed */
     credstore_error why;
 } walk;
@@ -45,13 +48,14 @@ static bool note_key(void *arg, credstore_bytes key, credstore_bytes value)
 static bool step(walk *w, cs_txn *txn, cs_locator *at, credstore_status *status,
                  credstore_error *err)
 {
-    const cs_scan scan = {false, 1, note_key, w};
+    const cs_scan scan = {.limit = 1, .visit = note_key, .arg = w};
     const cs_key end = {1, {CS_TABLE_RECORD + 1}};
     const uint8_t *id = w->found.ptr + RECORD_HEAD, *stop;
 
     w->found.len = 0;
     *status = cs_txn_scan(txn, &w->at, &end, &scan, err);
-    if (*status != CREDSTORE_OK || w->found.len <= RECORD_HEAD)
+    w->over = *status == CREDSTORE_OK && w->found.len <= RECORD_HEAD;
+    if (*status != CREDSTORE_OK || w->over)
         return false;
     stop = memchr(id, 0, w->found.len - RECORD_HEAD);
     if (stop == NULL) {
@@ -82,6 +86,18 @@ static credstore_status pass_over(walk *w, credstore_status status, const credst
     return CREDSTORE_OK;
 }
 
+/* The budget counts from the first record found: however far off that is, each call gets on. */
+static void begin_budget(walk *w)
+{
+    if (w->end == 0)
+        w->end = w->budget_ms == 0 ? INT64_MAX : cs_time_monotonic() + w->budget_ms;
+}
+
+static bool may_go_on(const walk *w)
+{
+    return w->end == 0 || cs_time_monotonic() < w->end;
+}
+
 static credstore_status find_next(walk *w, bool *found, found_record *out, credstore_error *err)
 {
     cs_locator at = {0};
@@ -91,7 +107,7 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
     *found = false;
     if (status != CREDSTORE_OK)
         return status;
-    while (!*found && cs_time_monotonic() < w->end && step(w, &txn, &at, &status, err)) {
+    while (!*found && may_go_on(w) && step(w, &txn, &at, &status, err)) {
         credstore_error unread = {0};
         cs_loaded loaded = {0};
 
@@ -111,7 +127,7 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
     return status;
 }
 
-static credstore_status remove_one(const walk *w, const found_record *record, credstore_error *err)
+static credstore_status remove_one(walk *w, const found_record *record, credstore_error *err)
 {
     credstore_call call = w->op.call;
     cs_names names = {.tenant = w->op.tenant, .id = record->names.id};
@@ -122,7 +138,11 @@ static credstore_status remove_one(const walk *w, const found_record *record, cr
     call.tenant = w->op.tenant;
     call.expected_revision = 0;
     status = cs_remove(w->op.store, record->kind, &call, &request, err);
-    return status == CREDSTORE_E_NOT_FOUND ? CREDSTORE_OK : status; /* another was faster */
+    w->removed += status == CREDSTORE_OK;
+    if (status != CREDSTORE_E_NOT_FOUND)
+        return status;
+    cs_error_clear(err);
+    return CREDSTORE_OK; /* another was faster */
 }
 
 static credstore_status begin(walk *w, credstore *store, const credstore_call *call,
@@ -144,27 +164,25 @@ credstore_status credstore_offboard(credstore *store, const credstore_call *call
                                     uint32_t budget_ms, uint32_t *more, uint64_t *removed,
                                     credstore_error *err)
 {
-    walk w = {.end = budget_ms == 0 ? INT64_MAX : cs_time_monotonic() + budget_ms};
+    walk w = {.budget_ms = budget_ms};
     found_record record;
     bool found = true;
-    uint64_t count = 0;
     credstore_status status;
 
     cs_error_clear(err);
     status = begin(&w, store, call, err);
-    while (status == CREDSTORE_OK && cs_time_monotonic() < w.end) {
+    while (status == CREDSTORE_OK && may_go_on(&w)) {
         status = find_next(&w, &found, &record, err);
         if (status != CREDSTORE_OK || !found)
             break;
+        begin_budget(&w);
         status = remove_one(&w, &record, err);
-        cs_error_clear(status == CREDSTORE_OK ? err : NULL);
-        count += status == CREDSTORE_OK;
     }
     if (more != NULL)
-        *more = status == CREDSTORE_OK && cs_time_monotonic() >= w.end;
+        *more = status == CREDSTORE_OK && !w.over;
     if (removed != NULL)
-        *removed = count;
-    if (status == CREDSTORE_OK && w.damage != CREDSTORE_OK && cs_time_monotonic() < w.end)
+        *removed = w.removed;
+    if (status == CREDSTORE_OK && w.damage != CREDSTORE_OK && w.over)
         return cs_fail(err, w.damage, NULL, w.why.message);
     return status;
 }

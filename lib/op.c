@@ -213,12 +213,12 @@ static credstore_status ask_hook(const cs_op *op, uint32_t stage, bool exists, u
         .parent = op->parent,
         .id = op->asked_id,
     };
-    const credstore_status status = op->store->policy(op->store->policy_ctx, &question);
+    const int32_t answer = op->store->policy(op->store->policy_ctx, &question);
 
-    if (status == CREDSTORE_OK)
-        return status;
-    if (status == CREDSTORE_E_NOT_FOUND)
-        return cs_fail(err, status, op->kind->id_name, "There is no such record");
+    if (answer == CREDSTORE_POLICY_ALLOW)
+        return CREDSTORE_OK;
+    if (answer == CREDSTORE_POLICY_HIDE)
+        return cs_fail(err, CREDSTORE_E_NOT_FOUND, op->kind->id_name, "There is no such record");
     return cs_fail(err, CREDSTORE_E_FORBIDDEN, NULL, "The host's policy refused");
 }
 

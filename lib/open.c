@@ -136,7 +136,7 @@ static credstore_status check_tables(const credstore *store, credstore_error *er
     const credstore_storage *storage = store->storage;
     const credstore_crypto *crypto = store->sealer.crypto;
 
-    if (storage->struct_size < offsetof(credstore_storage, backup) || !has_all(storage))
+    if (storage->struct_size < offsetof(credstore_storage, tidy) || !has_all(storage))
         return cs_fail(err, CREDSTORE_E_INVALID, "storage",
                        "The engine's table is too short, or lacks a function");
     if (crypto->struct_size < offsetof(credstore_crypto, scrypt) || !provides_all(crypto))

@@ -246,10 +246,11 @@ static bool collect(void *arg, credstore_bytes key, credstore_bytes value)
     return out->count < out->limit;
 }
 
-credstore_status cs_receipts_find_expired(cs_txn *txn, cs_expired *out, credstore_error *err)
+credstore_status cs_receipts_find_expired(cs_txn *txn, int64_t until, cs_expired *out,
+                                          credstore_error *err)
 {
-    const cs_scan scan = {false, out->limit, collect, out};
-    const uint32_t today = day_of(txn->now);
+    const cs_scan scan = {.limit = out->limit, .visit = collect, .arg = out};
+    const uint32_t today = day_of(until);
     cs_key from, to;
 
     out->count = 0;

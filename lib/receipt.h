@@ -47,7 +47,8 @@ typedef struct cs_expired {
     uint32_t limit, count;
     cs_key *keys; /* room for limit, the caller's */
 } cs_expired;
-credstore_status cs_receipts_find_expired(cs_txn *txn, cs_expired *out, credstore_error *err);
+credstore_status cs_receipts_find_expired(cs_txn *txn, int64_t until, cs_expired *out,
+                                          credstore_error *err);
 credstore_status cs_receipts_drop(cs_txn *txn, const cs_expired *expired, credstore_error *err);
 
 #endif

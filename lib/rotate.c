@@ -255,7 +255,7 @@ static bool visit_counting(void *arg, credstore_bytes key, credstore_bytes value
 
 static credstore_status read_batch(rotation *r, cs_txn *txn, credstore_error *err)
 {
-    const cs_scan counting = {.visit = visit_counting, .arg = &r->batch};
+    const cs_scan counting = {.visit = visit_counting, .arg = &r->batch, .passing = true};
     const cs_key to_the_end = {0};
     credstore_status status = match_ring(txn, err);
 
@@ -517,7 +517,7 @@ static bool visit_value(void *arg, credstore_bytes key, credstore_bytes value)
 /* One snapshot: the keyring, if it is not known yet, and some of the values. */
 static credstore_status list_some(credstore *store, bool counts, tally *t, credstore_error *err)
 {
-    const cs_scan scan = {.visit = visit_value, .arg = t};
+    const cs_scan scan = {.visit = visit_value, .arg = t, .passing = true};
     const cs_key from = t->next, to_the_end = {0};
     cs_txn txn;
     credstore_status status = cs_txn_read(store, &txn, err);

@@ -66,7 +66,7 @@ static credstore_status count_kinds(cs_txn *txn, credstore_stats *out, credstore
 {
     const cs_key from = {1, {CS_TABLE_RECORD}}, to = {1, {CS_TABLE_RECORD + 1}};
     counting *c = cs_alloc(1, sizeof *c);
-    const cs_scan scan = {.visit = count_value, .arg = c};
+    const cs_scan scan = {.visit = count_value, .arg = c, .passing = true};
     credstore_status status;
 
     if (c == NULL)

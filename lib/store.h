@@ -46,7 +46,7 @@ struct credstore {
     int64_t (*now_ms)(void *ctx);
     void *now_ctx;
     int64_t wait_ms;
-    credstore_status (*policy)(void *ctx, const credstore_question *question);
+    int32_t (*policy)(void *ctx, const credstore_question *question);
     void *policy_ctx;
     void (*event)(void *ctx, const credstore_event *event);
     void *event_ctx;

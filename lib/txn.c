@@ -22,14 +22,23 @@ struct credstore_sink {
     void *arg;
     credstore_bytes value;
     bool taken, failed; /* failed: memory was out, whatever the engine makes of that */
+    bool passing;       /* see cs_scan */
+    bool ended;         /* nothing more is shown, whether or not the engine obeys */
+    uint32_t left;      /* of the limit; 0 = none */
 };
 
 static int32_t take(credstore_sink *sink, credstore_bytes key, credstore_bytes value)
 {
+    if (sink->ended)
+        return CREDSTORE_STORAGE_STOP;
     sink->taken = true;
     sink->value = value;
+    sink->ended = sink->left == 1;
+    if (sink->left > 1)
+        sink->left--;
     if (sink->visit == NULL || sink->visit(sink->arg, key, value))
         return CREDSTORE_STORAGE_OK;
+    sink->ended = true;
     return CREDSTORE_STORAGE_STOP;
 }
 
@@ -43,6 +52,10 @@ int32_t credstore_sink_copy(credstore_sink *sink, credstore_bytes key, credstore
     size_t size;
     cs_copy *copy;
 
+    if (sink->ended)
+        return CREDSTORE_STORAGE_STOP;
+    if (sink->passing)
+        return take(sink, key, value);
     if (!cs_add(sizeof *copy, value.len, &size))
         return CREDSTORE_STORAGE_TOO_LARGE;
     copy = cs_alloc(1, size);
@@ -135,7 +148,7 @@ credstore_status cs_txn_get(cs_txn *txn, const cs_key *key, credstore_bytes *val
                             credstore_error *err)
 {
     const credstore *store = txn->store;
-    credstore_sink sink = {.txn = txn};
+    credstore_sink sink = {.txn = txn, .left = 1};
     const int32_t result =
         store->storage->get(store->storage_ctx, txn->handle, cs_key_bytes(key), &sink);
 
@@ -154,7 +167,11 @@ credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, 
                              credstore_error *err)
 {
     const credstore *store = txn->store;
-    credstore_sink sink = {.txn = txn, .visit = scan->visit, .arg = scan->arg};
+    credstore_sink sink = {.txn = txn,
+                           .visit = scan->visit,
+                           .arg = scan->arg,
+                           .left = scan->limit,
+                           .passing = scan->passing};
     const int32_t result =
         store->storage->scan(store->storage_ctx, txn->handle, cs_key_bytes(from), cs_key_bytes(to),
                              scan->reverse, scan->limit, &sink);

@@ -49,6 +49,8 @@ typedef struct cs_scan {
     uint32_t limit; /* 0 = all */
     cs_visit *visit;
     void *arg;
+    bool passing; /* visit keeps no pointer: what the engine cannot lend is not copied, so that a
+                     walk of the whole store does not hold all of it */
 } cs_scan;
 credstore_status cs_txn_scan(cs_txn *txn, const cs_key *from, const cs_key *to, const cs_scan *scan,
                              credstore_error *err);

@@ -23,7 +23,7 @@ static bool note_slot(void *arg, credstore_bytes key, credstore_bytes value)
 
 credstore_status cs_root_slots_read(cs_txn *txn, cs_root_slots *out, credstore_error *err)
 {
-    const cs_scan scan = {false, CS_ROOT_SLOTS_MAX, note_slot, out};
+    const cs_scan scan = {.limit = CS_ROOT_SLOTS_MAX, .visit = note_slot, .arg = out};
     cs_key from, to = {1, {CS_TABLE_ROOT + 1}};
     credstore_status status;
 

@@ -97,6 +97,15 @@ static credstore_status load(change *c, cs_txn *txn, cs_loaded *out, credstore_e
     return status;
 }
 
+/* The host's policy judges a key by what its record says now. What is wrong with the key itself is
+   told in the transaction. */
+static void narrow_for_hook(change *c, cs_txn *txn)
+{
+    if (c->op.store->policy != NULL &&
+        cs_actor_narrow(txn, &c->op, &c->actor, NULL) == CREDSTORE_OK)
+        c->op.actor = c->actor;
+}
+
 /* Notes what the policy judges by. */
 static credstore_status pre_read(change *c, credstore_error *err)
 {
@@ -110,9 +119,17 @@ static credstore_status pre_read(change *c, credstore_error *err)
     c->before.found = now.found;
     c->before.incarnation = now.found ? now.record.incarnation : 0;
     c->before.revision = now.found ? now.record.revision : 0;
+    narrow_for_hook(c, &txn);
     cs_txn_end(&txn);
     cs_loaded_free(&now);
     return status;
+}
+
+/* The same permissions as the host's policy was shown. */
+static bool is_as_wide(const change *c)
+{
+    return c->op.store->policy == NULL ||
+           memcmp(c->actor.permissions, c->op.actor.permissions, sizeof c->actor.permissions) == 0;
 }
 
 static bool is_as_judged(const change *c)
@@ -312,6 +329,10 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = check_revision(c, c->old.found, c->old.record.revision, err);
     if (status == CREDSTORE_OK)
         status = cs_actor_narrow(txn, &c->op, &c->actor, err);
+    if (status == CREDSTORE_OK && !is_as_wide(c)) {
+        c->start_over = true;
+        return CREDSTORE_E_CONFLICT;
+    }
     if (status == CREDSTORE_OK)
         status = cs_op_check_label(&c->op, txn, err);
     if (status == CREDSTORE_OK)
@@ -322,7 +343,9 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
         status = build_view(c, txn, err);
     if (status == CREDSTORE_OK && is_no_change(c) && c->beside.end != NULL)
         return cs_txn_del(txn, c->beside.end, err);
-    if (status != CREDSTORE_OK || is_no_change(c))
+    if (status == CREDSTORE_OK && is_no_change(c)) /* with a key, the answer is kept all the same */
+        return cs_receipt_put(txn, &c->receipt, &c->op.at, c->settle.fresh.revision, NULL, err);
+    if (status != CREDSTORE_OK)
         return status;
     status = cs_look_beside(txn, &c->op, &c->settle, c->wish != NULL, &c->beside, err);
     if (status == CREDSTORE_OK)

@@ -812,6 +812,22 @@ static void test_expand(test_world *w)
         }
 }
 
+/* What depends on more than the revision is told anew, whatever tag the client has. */
+static void test_expand_is_never_304(test_world *w)
+{
+    const test_kind *k = kind_of(CREDSTORE_KIND_SERVICE_CREDENTIAL);
+    credstore_actor actor = test_actor(CREDSTORE_ACTOR_USER, 0, "u", TEST_TENANT);
+    credstore_request request = test_request(k, CREDSTORE_VERB_GET, &actor, NULL);
+
+    make(w, k);
+    request.if_none_match = test_slice("\"1\"");
+    assert_answer(handle(w, &request), 304, NULL);
+    request.query = test_slice("expand[]=permissions");
+    assert_answer(handle(w, &request), 200, NULL);
+    test_grant(w->t.store, &actor, "organizations:read");
+    assert_answer(handle(w, &request), 200, NULL);
+}
+
 static void test_request_id(test_world *w)
 {
     const test_kind *k = kind_of(CREDSTORE_KIND_SERVICE_CREDENTIAL);
@@ -946,6 +962,7 @@ static const test_row others[] = {
     {"problem", test_problem},
     {"api_key texts", test_api_key_texts},
     {"expand", test_expand},
+    {"expand is never 304", test_expand_is_never_304},
     {"request id", test_request_id},
     {"expiresAt", test_expires_at},
 };

@@ -17,11 +17,11 @@ typedef struct host {
     size_t asked_count;
     credstore_event told[SEEN];
     size_t told_count;
-    credstore_status answer[3]; /* by stage */
-    bool by_default;            /* answers as the default rules would */
+    int32_t answer[3]; /* by stage */
+    bool by_default;   /* answers as the default rules would */
 } host;
 
-static credstore_status policy(void *ctx, const credstore_question *q)
+static int32_t policy(void *ctx, const credstore_question *q)
 {
     host *h = ctx;
     question *seen = &h->asked[h->asked_count % SEEN];
@@ -33,7 +33,7 @@ static credstore_status policy(void *ctx, const credstore_question *q)
     snprintf(seen->actor, sizeof seen->actor, "%.63s", q->actor->id);
     h->asked_count++;
     if (h->by_default)
-        return q->by_default != 0 ? CREDSTORE_OK : CREDSTORE_E_FORBIDDEN;
+        return q->by_default != 0 ? CREDSTORE_POLICY_ALLOW : CREDSTORE_POLICY_FORBID;
     return h->answer[q->stage];
 }
 
@@ -51,6 +51,7 @@ static void hook(test_world *w, host *h)
     credstore_error err;
 
     memset(h, 0, sizeof *h);
+    h->answer[1] = h->answer[2] = CREDSTORE_POLICY_ALLOW;
     w->t.options.policy = policy;
     w->t.options.policy_ctx = h;
     w->t.options.event = event;
@@ -127,14 +128,15 @@ static void two_stages(test_world *w)
 static void refusals(test_world *w)
 {
     static const struct {
-        credstore_status said, answered;
+        int32_t said;
+        credstore_status answered;
     } rows[] = {
-        {CREDSTORE_E_FORBIDDEN, CREDSTORE_E_FORBIDDEN},
-        {CREDSTORE_E_NOT_FOUND, CREDSTORE_E_NOT_FOUND},
-        {CREDSTORE_E_INTERNAL, CREDSTORE_E_FORBIDDEN},
-        {CREDSTORE_E_INVALID, CREDSTORE_E_FORBIDDEN},
-        {(credstore_status)-1, CREDSTORE_E_FORBIDDEN},
-        {(credstore_status)99, CREDSTORE_E_FORBIDDEN},
+        {CREDSTORE_POLICY_FORBID, CREDSTORE_E_FORBIDDEN},
+        {CREDSTORE_POLICY_HIDE, CREDSTORE_E_NOT_FOUND},
+        {0, CREDSTORE_E_FORBIDDEN}, /* what a hook that raises in a language binding may return */
+        {-1, CREDSTORE_E_FORBIDDEN},
+        {4, CREDSTORE_E_FORBIDDEN},
+        {INT32_MAX, CREDSTORE_E_FORBIDDEN},
     };
     uint64_t generation;
     credstore_error err;
@@ -146,9 +148,9 @@ static void refusals(test_world *w)
     for (size_t i = 0; i < LIFE_COUNT(rows); i++) {
         for (uint32_t stage = 1; stage <= 2; stage++) {
             forget(&h);
-            h.answer[1] = CREDSTORE_OK;
+            h.answer[1] = CREDSTORE_POLICY_ALLOW;
             h.answer[stage] = rows[i].said;
-            h.answer[3 - stage] = CREDSTORE_OK;
+            h.answer[3 - stage] = CREDSTORE_POLICY_ALLOW;
             life_fails(rows[i].answered, update(w, 2, &err));
             assert_int_equal(h.asked_count, stage);
             assert_int_equal(h.told_count, 1);
@@ -158,11 +160,11 @@ static void refusals(test_world *w)
             assert_int_equal(h.told[0].verb_class, CREDSTORE_CLASS_CHANGE);
         }
     }
-    h.answer[1] = CREDSTORE_E_FORBIDDEN;
-    h.answer[2] = CREDSTORE_OK;
+    h.answer[1] = CREDSTORE_POLICY_FORBID;
+    h.answer[2] = CREDSTORE_POLICY_ALLOW;
     w->at.id = "!!";
     life_fails(CREDSTORE_E_FORBIDDEN, update(w, 2, &err));
-    h.answer[1] = CREDSTORE_OK;
+    h.answer[1] = CREDSTORE_POLICY_ALLOW;
     life_fails(CREDSTORE_E_INVALID, update(w, 2, &err));
     assert_int_equal(test_generation(w->t.store), generation);
 }
@@ -242,7 +244,7 @@ static void reveals_are_told(test_world *w)
         assert_int_equal(h.told[told - 1].status, CREDSTORE_OK);
     }
     assert_int_equal(test_generation(w->t.store), generation); /* costs no write */
-    h.answer[1] = CREDSTORE_E_FORBIDDEN;
+    h.answer[1] = CREDSTORE_POLICY_FORBID;
     forget(&h);
     credstore_secret *secret = NULL;
     life_fails(CREDSTORE_E_FORBIDDEN, w->k->reveal(w->t.store, &w->call, &w->at, 2, &secret, &err));
@@ -263,8 +265,8 @@ static void replays_are_asked_about(test_world *w)
     life_ok(credstore_api_key_issue(w->t.store, &w->call, NULL, &patch, &secret, NULL, &err));
     credstore_secret_free(secret);
     for (uint32_t stage = 1; stage <= 2; stage++) {
-        h.answer[1] = h.answer[2] = CREDSTORE_OK;
-        h.answer[stage] = CREDSTORE_E_FORBIDDEN;
+        h.answer[1] = h.answer[2] = CREDSTORE_POLICY_ALLOW;
+        h.answer[stage] = CREDSTORE_POLICY_FORBID;
         secret = (credstore_secret *)(void *)w;
         life_fails(CREDSTORE_E_FORBIDDEN, credstore_api_key_issue(w->t.store, &w->call, NULL,
                                                                   &patch, &secret, NULL, &err));
@@ -302,7 +304,7 @@ static void holds_none(const listener *l, const char *text)
         assert_null(strstr(text, l->secrets[i]));
 }
 
-static credstore_status listening_policy(void *ctx, const credstore_question *q)
+static int32_t listening_policy(void *ctx, const credstore_question *q)
 {
     listener *l = ctx;
 
@@ -311,7 +313,7 @@ static credstore_status listening_policy(void *ctx, const credstore_question *q)
     holds_none(l, q->parent);
     holds_none(l, q->id);
     holds_none(l, q->actor->id);
-    return CREDSTORE_OK;
+    return CREDSTORE_POLICY_ALLOW;
 }
 
 static void listening_event(void *ctx, const credstore_event *e)

@@ -265,6 +265,7 @@ typedef struct waiter {
     uint32_t wait_ms;
     size_t count;
     credstore_status status;
+    atomic_bool ended;
 } waiter;
 
 static void *wait_for_it(void *arg)
@@ -276,6 +277,7 @@ static void *wait_for_it(void *arg)
         credstore_audit_read(x->w->t.store, &x->w->call, x->after, 10, x->wait_ms, &page, NULL);
     x->count = page == NULL ? 0 : page->count;
     credstore_free(page);
+    atomic_store(&x->ended, true);
     return NULL;
 }
 
@@ -301,9 +303,10 @@ static void a_wait_ends(test_world *w)
     assert_int_equal(x.status, CREDSTORE_OK);
     assert_int_equal(x.count, 1);
 
+    atomic_store(&x.ended, false);
     x.after = last_seq(w); /* by a wake, even one that comes a little early */
     assert_int_equal(pthread_create(&thread, NULL, wait_for_it, &x), 0);
-    for (int i = 0; i < 20; i++) {
+    while (!atomic_load(&x.ended)) { /* he may not have begun to wait: a wake before is none */
         const struct timespec pause = {0, 10000000};
 
         nanosleep(&pause, NULL);

@@ -202,6 +202,19 @@ static void pages_follow_a_model(test_world *w)
 }
 
 /* Every page size, from one end to the other and back. */
+/* The empty page on that side of all records tells that they are there. */
+static void nothing_beyond(test_world *w, const char *after, const char *before)
+{
+    const life_page *page = list(w, 1, after, before);
+
+    assert_int_equal(page->count, 0);
+    assert_int_equal(page->has_prev_page, after != NULL);
+    assert_int_equal(page->has_next_page, before != NULL);
+    assert_null(page->start_cursor);
+    assert_null(page->end_cursor);
+    credstore_free(page);
+}
+
 static void from_end_to_end(test_world *w)
 {
     static const uint32_t limits[] = {1, 2, 3, 7, IDS / 2, 100};
@@ -222,8 +235,10 @@ static void from_end_to_end(test_world *w)
             const expected e = forward(&m, at, limits[n]);
 
             assert_page(w, &m, page, &e);
-            if (!page->has_next_page)
+            if (!page->has_next_page) {
+                nothing_beyond(w, page->end_cursor, NULL);
                 break;
+            }
             at = e.at[e.count - 1] + 1;
             next = list(w, limits[n], page->end_cursor, NULL);
             credstore_free(page);
@@ -237,6 +252,7 @@ static void from_end_to_end(test_world *w)
             credstore_free(page);
             page = next;
         }
+        nothing_beyond(w, NULL, page->start_cursor);
         credstore_free(page);
     }
 }

@@ -190,7 +190,9 @@ static void a_budget_ends_the_round(test_world *w)
 
     leave_receipts(w, RECEIPTS);
     assert_int_equal(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL), RECEIPTS);
-    atomic_store(&w->t.now, TEST_NOW + 3 * LIFE_DAY);
+    atomic_store(&w->t.now, TEST_NOW + LIFE_DAY - 1); /* the clock is believed */
+    life_maintain(w);
+    atomic_store(&w->t.now, TEST_NOW + 2 * LIFE_DAY - 2);
     while (more != 0 && rounds < 100) {
         life_ok(credstore_maintain(w->t.store, 1, &more, &err));
         rounds++;
@@ -198,7 +200,9 @@ static void a_budget_ends_the_round(test_world *w)
     assert_int_equal(more, 0);
     assert_int_equal(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL), 0);
     leave_receipts(w, RECEIPTS);
-    atomic_store(&w->t.now, TEST_NOW + 6 * LIFE_DAY);
+    atomic_store(&w->t.now, TEST_NOW + 3 * LIFE_DAY - 3);
+    life_maintain(w);
+    atomic_store(&w->t.now, TEST_NOW + 4 * LIFE_DAY - 4);
     life_ok(credstore_maintain(w->t.store, 0, &more, &err)); /* without one, all of it */
     assert_int_equal(more, 0);
     assert_int_equal(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL), 0);

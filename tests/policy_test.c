@@ -620,6 +620,29 @@ static void test_key_asks_again(test_world *w)
     }
 }
 
+/* A label is a change like any other: not by a key that was narrowed or withdrawn. */
+static void test_key_labels(test_world *w)
+{
+    const char *const may[] = {"service_credentials:update"};
+    const credstore_api_key_patch narrow = {.struct_size = sizeof narrow,
+                                            .permissions = CREDSTORE_STRINGS(NULL, 0)};
+    credstore_actor key = test_actor(CREDSTORE_ACTOR_API_KEY, 0, key_ids[OWN], TEST_TENANT);
+    const credstore_call call = test_call(&key);
+    credstore_error err;
+
+    make_key(w, TEST_TENANT, key_ids[OWN], may, 1);
+    test_grant(w->t.store, &key, may[0]);
+    assert_status(CREDSTORE_OK,
+                  credstore_organization_label(w->t.store, &call, TEST_TENANT, "one", &err), &err);
+    update_key(w, &narrow);
+    assert_status(CREDSTORE_E_FORBIDDEN,
+                  credstore_organization_label(w->t.store, &call, TEST_TENANT, "two", &err), &err);
+    assert_status(CREDSTORE_OK, credstore_api_key_remove(w->t.store, &w->call, key_ids[OWN], &err),
+                  &err);
+    assert_status(CREDSTORE_E_REVOKED,
+                  credstore_organization_label(w->t.store, &call, TEST_TENANT, "two", &err), &err);
+}
+
 static const test_row of_kinds[] = {
     {"policy", test_policy},
     {"no tenant", test_no_tenant},
@@ -634,6 +657,7 @@ static const test_row others[] = {
     {"key without record", test_key_without_record},
     {"keys change no keys", test_keys_change_no_keys},
     {"key asks again", test_key_asks_again},
+    {"key labels", test_key_labels},
 };
 
 int main(void)

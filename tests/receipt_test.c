@@ -480,15 +480,60 @@ static void receipts_go(test_world *w)
         life_ok(issue_service(w, TEST_PARENT, token, &err));
     }
     assert_int_equal(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL), 9);
-    atomic_store(&w->t.now, TEST_NOW + LIFE_DAY);
+    atomic_store(&w->t.now, TEST_NOW + LIFE_DAY - 1); /* the clock is believed */
     life_maintain(w);
     assert_int_equal(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL), 9); /* by whole days */
-    atomic_store(&w->t.now, TEST_NOW + 3 * LIFE_DAY);
+    atomic_store(&w->t.now, TEST_NOW + 2 * LIFE_DAY - 2);
     w->call = keyed(&w->root, "new");
     life_ok(issue_service(w, TEST_PARENT, token, &err));
     assert_true(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL) <= 6);
     life_maintain(w);
     assert_int_equal(life_keys(w->t.store, CS_TABLE_RECEIPT, NULL), 1);
+}
+
+/* A roll to the value that is there is no change; asked again later it is still none. */
+static void a_roll_without_a_change(test_world *w)
+{
+    static const char project[] = "3c90c3cc-0d44-4b50-8888-8dd25736052a";
+    const credstore_secret_text a = CREDSTORE_SECRET("whsec_a", CREDSTORE_NTS),
+                                b = CREDSTORE_SECRET("whsec_b", CREDSTORE_NTS);
+    const credstore_stripe_patch patch = {.struct_size = sizeof patch, .test_webhook_secret = a};
+    const credstore_call plain = keyed(&w->root, NULL), again = keyed(&w->root, "roll");
+    const uint32_t field = CREDSTORE_STRIPE_TEST_WEBHOOK_SECRET;
+    const credstore_stripe *view = NULL;
+    credstore_error err;
+
+    life_ok(credstore_stripe_create(w->t.store, &plain, project, NULL, &patch, NULL, &err));
+    for (int i = 0; i < 2; i++) {
+        life_ok(credstore_stripe_roll(w->t.store, &again, project, field, &a, 0, &view, &err));
+        assert_int_equal(view->revision, 1);
+        credstore_free(view);
+        if (i == 0)
+            life_ok(credstore_stripe_roll(w->t.store, &plain, project, field, &b, 0, NULL, &err));
+    }
+    life_ok(credstore_stripe_get(w->t.store, &plain, project, &view, &err));
+    assert_int_equal(view->revision, 2);
+    credstore_free(view);
+    life_fails(CREDSTORE_E_IDEMPOTENCY,
+               credstore_stripe_roll(w->t.store, &again, project, field, &b, 0, NULL, &err));
+}
+
+/* A clock that runs ahead for a while makes nobody's second try a second record. */
+static void a_clock_ahead_drops_none(test_world *w)
+{
+    char first[CS_TOKEN_MAX + 1], again[CS_TOKEN_MAX + 1], other[CS_TOKEN_MAX + 1];
+    credstore_error err;
+
+    w->call = keyed(&w->root, "kept");
+    life_ok(issue_service(w, TEST_PARENT, first, &err));
+    atomic_store(&w->t.now, TEST_NOW + 3650 * LIFE_DAY);
+    w->call = keyed(&w->root, "other");
+    life_ok(issue_service(w, TEST_PARENT, other, &err));
+    life_maintain(w);
+    atomic_store(&w->t.now, TEST_NOW + 60000);
+    w->call = keyed(&w->root, "kept");
+    life_ok(issue_service(w, TEST_PARENT, again, &err));
+    assert_string_equal(first, again);
 }
 
 /* ---- what has changed since ---- */
@@ -652,6 +697,8 @@ int main(void)
         {"a day and no longer", a_day_and_no_longer},
         {"at any hour", at_any_hour},
         {"receipts go", receipts_go},
+        {"a roll without a change", a_roll_without_a_change},
+        {"a clock ahead drops none", a_clock_ahead_drops_none},
         {"the record is gone", the_record_is_gone},
         {"the policy is asked again", the_policy_is_asked_again},
         {"the actor's own key is looked at", the_actors_own_key_is_looked_at},

@@ -1131,11 +1131,11 @@ static void test_scan(void **state)
     bench *b = *state;
     cs_key from = {1, {CS_TABLE_LANE}}, to = {1, {CS_TABLE_LANE + 1}};
     look looks[5] = {{0, NULL}};
-    const cs_scan all = {false, 0, count_pairs, &looks[0]};
-    const cs_scan two = {false, 0, stop_at_two, &looks[1]};
-    const cs_scan three = {false, 3, count_pairs, &looks[2]};
-    const cs_scan last = {true, 1, count_pairs, &looks[3]};
-    const cs_scan none = {false, 0, count_pairs, &looks[4]};
+    const cs_scan all = {.visit = count_pairs, .arg = &looks[0]};
+    const cs_scan two = {.visit = stop_at_two, .arg = &looks[1]};
+    const cs_scan three = {.limit = 3, .visit = count_pairs, .arg = &looks[2]};
+    const cs_scan last = {.reverse = true, .limit = 1, .visit = count_pairs, .arg = &looks[3]};
+    const cs_scan none = {.visit = count_pairs, .arg = &looks[4]};
     credstore_error err = {0};
     cs_txn txn;
 

@@ -20,7 +20,7 @@
 #include "connections.h"
 #include "visit.h"
 
-enum { OTHER_FILES = 256, TICK_MS = 10 };
+enum { OTHER_FILES = 32, TICK_MS = 10 }; /* beside one a thread */
 
 struct server {
     desk desk;
@@ -44,16 +44,20 @@ static void notify_connection(void *cls, struct MHD_Connection *c, void **own,
     }
 }
 
-/* Room for all connections, if the system's limit allows it. */
-static void raise_file_limit(unsigned count)
+/* How many of `count` connections the system's limit of files has room for, after raising it as far
+   as may be. A thread that has no connection of its own when the files run out would spin. */
+static unsigned room_for(unsigned count, unsigned threads)
 {
-    const rlim_t wanted = (rlim_t)count + OTHER_FILES;
+    const rlim_t others = (rlim_t)threads + OTHER_FILES, wanted = count + others;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
+        return count;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return count;
+    return limit.rlim_cur > others ? (unsigned)(limit.rlim_cur - others) : 0;
 }
 
 static struct addrinfo *resolve(const server_options *options)
@@ -73,13 +77,13 @@ static struct addrinfo *resolve(const server_options *options)
 
 /* poll and not epoll: with the latter MHD_quiesce_daemon() and MHD's own threads both take the
    listening socket out of the set, and the second to come ends the process (0.9.75 to 1.0.1). */
-static struct MHD_Daemon *listen_on(const server_options *options, struct addrinfo *address,
-                                    desk *d)
+static struct MHD_Daemon *listen_on(const server_options *options, unsigned connections,
+                                    struct addrinfo *address, desk *d)
 {
     const unsigned v6 = address->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0;
     const struct MHD_OptionItem limits[] = {
         {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)options->threads, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)options->connections, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)connections, NULL},
         {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
@@ -104,14 +108,16 @@ server *server_start(const server_options *options, credstore *store, const sess
 {
     struct addrinfo *address = resolve(options);
     server *s = address == NULL ? NULL : calloc(1, sizeof *s);
+    unsigned connections;
 
     if (s == NULL)
         goto cleanup;
-    raise_file_limit(options->connections);
+    connections = room_for(options->connections, options->threads);
     s->deadline_s = options->deadline_s;
     s->desk = (desk){store, sessions, connections_new(options->deadline_s)};
-    if (s->desk.connections != NULL)
-        s->daemon = listen_on(options, address, &s->desk);
+    errno = EMFILE;
+    if (s->desk.connections != NULL && connections >= options->threads)
+        s->daemon = listen_on(options, connections, address, &s->desk);
     if (s->daemon == NULL) {
         fprintf(stderr, "httpd: cannot listen on %s, port %u: %s\n", options->bind, options->port,
                 strerror(errno));

@@ -8,7 +8,7 @@
 
 #include "service.h"
 
-enum { MAINTAIN_MS = 100 };
+enum { MAINTAIN_MS = 100, PRUNE_BATCHES = 32 }; /* the main thread has more to do */
 
 void upkeep_begin(upkeep *u, credstore *store, unsigned maintain, unsigned audit)
 {
@@ -38,8 +38,12 @@ static void prune(upkeep *u)
     credstore_error err;
     uint32_t more = u->old.struct_size != 0;
 
-    while (status == CREDSTORE_OK && more != 0)
+    for (int i = 0; i < PRUNE_BATCHES && status == CREDSTORE_OK && more != 0; i++)
         status = credstore_audit_prune(u->store, &call, &u->old, &more, &err);
+    if (status == CREDSTORE_OK && more != 0) {
+        u->until_prune = 1; /* the rest at the next tick */
+        return;
+    }
     if (status == CREDSTORE_OK)
         status = credstore_anchor_take(u->store, &call, &u->old, &err);
     if (status != CREDSTORE_OK)

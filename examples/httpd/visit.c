@@ -49,8 +49,8 @@ typedef struct refusal {
 
 static const refusal bad_path = {400, "Bad Request", "The path is malformed"};
 static const refusal bad_headers = {400, "Bad Request",
-                                    "A header stands twice, or two exclude "
-                                    "each other"};
+                                    "A header stands twice, has no proper name, "
+                                    "or two exclude each other"};
 static const refusal no_path = {404, "Not Found", "There is no such path"};
 static const refusal not_here = {405, "Method Not Allowed", "The path has no such method"};
 static const refusal too_large = {413, "Content Too Large", "The body is larger than 64 KiB"};
@@ -154,6 +154,16 @@ void visit_end(void *cls, struct MHD_Connection *c, void **visit_ptr,
     free(v);
 }
 
+/* RFC 9110, 5.6.2. MHD takes "Content-Length " for another name than "Content-Length"; who stands
+   in front may take it for the same (RFC 9112, 5.1). */
+static bool is_name(const char *name)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    return name[0] != '\0' && name[strspn(name, marks)] == '\0';
+}
+
 static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *name,
                                    const char *value)
 {
@@ -161,6 +171,7 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
     size_t i = 0, len = value == NULL ? 0 : strlen(value);
 
     (void)kind;
+    v->doubled = v->doubled || !is_name(name);
     while (i < HEADERS && strcasecmp(header_names[i], name) != 0)
         i++;
     if (i == HEADERS)

@@ -4,8 +4,12 @@
  *
  * Both tables start with struct_size and only grow at the end: a shorter one lacks what is
  * optional; one that lacks anything else is E_INVALID to credstore_open(). Every callback may be
- * called from any thread; one transaction is used by one thread at a time. Results are never 0, so
- * that a callback which raises in a language binding, and so returns 0, is not taken for a success.
+ * called from any thread; one transaction is used by one thread at a time. The table is not copied:
+ * it stays where it is, unchanged, until credstore_close().
+ *
+ * Results are never 0, so that a callback which raises in a language binding, and so returns 0
+ * (cffi), is not taken for a success. Not every binding does: Python's ctypes returns what lay in
+ * the result's place, often the OK of the call before. There each callback catches all.
  */
 #ifndef CREDSTORE_BACKEND_H
 #define CREDSTORE_BACKEND_H
@@ -30,7 +34,8 @@ enum {
     CREDSTORE_STORAGE_NOT_FOUND = 2,   /* get, del: no such key */
     CREDSTORE_STORAGE_CONFLICT = 3,    /* commit, put, del: others were faster, or the engine had to
                                           make room; nothing changed, the whole is tried again */
-    CREDSTORE_STORAGE_UNKNOWN = 4,     /* commit: cannot tell whether it took place */
+    CREDSTORE_STORAGE_UNKNOWN = 4,     /* commit: cannot tell whether it took place; it does not
+                                          take place later */
     CREDSTORE_STORAGE_BUSY = 5,        /* begin: wait_ms went by, or no place for a reader; put,
                                           del, commit: no room as long as others read */
     CREDSTORE_STORAGE_UNAVAILABLE = 6, /* any other failure of the engine */
@@ -126,7 +131,8 @@ enum {                                   /* suites of key_load; both keys are 32
 typedef struct credstore_crypto {
     uint32_t struct_size, features; /* features: 0 */
     const char *name;
-    /* Takes a copy of the key, wiped by key_free. A loaded key is used by many threads at once. */
+    /* Takes a copy of the key, wiped by key_free. On OK *out is not NULL. A loaded key is used by
+     * many threads at once. */
     int32_t (*key_load)(void *ctx, uint32_t suite, credstore_bytes key, void **out);
     void (*key_free)(void *ctx, void *key);
     /* out has room for plain.len bytes and may not overlap it. */

@@ -108,7 +108,6 @@ static bool contexts_make(const provider *p, work *w)
     w->gcm = EVP_CIPHER_CTX_new();
     if (w->ecb != NULL && w->gcm != NULL &&
         EVP_EncryptInit_ex2(w->ecb, p->ecb, NULL, NULL, NULL) == 1 &&
-        EVP_CIPHER_CTX_set_padding(w->ecb, 0) == 1 &&
         EVP_EncryptInit_ex2(w->gcm, p->gcm, NULL, NULL, NULL) == 1)
         w->md = p->sha256.newctx(p->sha256.provider);
     if (w->md != NULL)

@@ -264,6 +264,22 @@ def raw_bytes(s):
                     f"{data.replace(line, '')[:60]!r}: {answer and answer.status}")
 
 
+def smuggled(s):
+    """A name that one server takes for Content-Length and another does not: what stands behind the
+    header must not become a request."""
+    inner = f"DELETE /apikeys/{s.api_key_id} HTTP/1.1\r\nHost: h\r\n{{auth}}\r\n"
+    auth = f"Authorization: Bearer {s.admin_token}\r\n"
+    inner = inner.replace("{auth}", auth)
+    for name in ("Content-Length ", "Content-Length\t", "Transfer-Encoding ", "Content-Length\v",
+                 "Content Length"):
+        connection = Connection(s.port)
+        connection.send(f"GET /apikeys HTTP/1.1\r\nHost: h\r\n{auth}{name}: {len(inner)}\r\n\r\n"
+                        f"{inner}")
+        problem(connection.answer(), 400, f"a header {name!r}")
+        tally.check(connection.answer() is None, f"a header {name!r}: and then")
+        connection.close()
+
+
 def methods(s):
     connection = Connection(s.port)
     allowed = ("GET, HEAD, PUT, DELETE", "GET, HEAD, PUT, DELETE, POST", "GET, HEAD, PATCH, DELETE",
@@ -335,7 +351,7 @@ def slow_ones(s):
     slow.start()
     method, path, _ = update_routes(s)[2]
     connection = Connection(s.port)
-    longest, served = 0, 0
+    longest, asked, served = 0, 0, 0
     while slow.is_alive():
         begin = time.monotonic()
         answer = connection.ask(method, path, s.bearer(), {})
@@ -343,10 +359,11 @@ def slow_ones(s):
         fresh = raw(s.port, f"GET /apikeys HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "
                             f"{s.admin_token}\r\n\r\n")
         served += fresh.status == 200
+        asked += 2
         time.sleep(0.05)
     connection.close()
-    tally.check(served >= 10 and longest < 5 * SLOW,
-                f"beside slow ones: {served} served, the slowest in {longest:.2f} s")
+    tally.check(asked > 0 and served == asked and longest < 5 * SLOW,
+                f"beside slow ones: {served} of {asked} served, the slowest in {longest:.2f} s")
     told = list(slow.ends.values())
     tally.same(told.count(b"HTTP/1.1 408 Request Timeout"), SLOW_ONES, "slow ones that were told")
     tally.check(max(slow.seconds, default=99) < (DEADLINE + 5) * SLOW,
@@ -411,7 +428,7 @@ def main():
     folder = work_folder()
     s = Service(folder, "--deadline", str(int(DEADLINE * SLOW)))
     s.short_key, lazy = short_key(s), lazy_reader(s)
-    for part in (members, large_bodies, broken_chunks, not_json, paths, raw_bytes, methods,
+    for part in (members, large_bodies, broken_chunks, not_json, paths, raw_bytes, smuggled, methods,
                  slow_ones, idle, strangers):
         unchanged(s, part)
     tally.check(until(lambda: lazy_gone(lazy), DEADLINE + 10), "one that takes no answer stays")

@@ -409,7 +409,8 @@ CREDSTORE_API void credstore_key_source_free(credstore_key_source *source); /* N
    allowed.
    An older state of the whole file, put back while it is open, is found by the next change and by
    the next open, which look at the store's generation; a read does not, and answers from what lies
-   there. */
+   there. A data file that another was moved over, or that was removed, answers E_STORAGE to both
+   until it is closed here. */
 CREDSTORE_API credstore_status credstore_open(const char *path, const credstore_options *options,
                                               credstore **out, credstore_error *err);
 

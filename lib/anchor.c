@@ -8,6 +8,7 @@
 #define _DEFAULT_SOURCE /* flock */
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -243,14 +244,17 @@ credstore_status credstore_anchor_read(const char *path, credstore_checkpoint *o
                                        credstore_error *err)
 {
     credstore_checkpoint anchor = {0};
+    int state;
     credstore_status status;
 
     cs_error_clear(err);
     if (out == NULL)
         return cs_fail(err, CREDSTORE_E_INVALID, "out", "An argument is NULL");
     status = check_path(path, err);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     if (status == CREDSTORE_OK)
         status = read_file(path, &anchor, err);
+    pthread_setcancelstate(state, NULL);
     if (status == CREDSTORE_OK)
         *out = anchor;
     return status;
@@ -262,6 +266,7 @@ credstore_status credstore_anchor_write(const char *path, const credstore_checkp
     credstore_checkpoint taken;
     bool replace = false;
     int folder = -1;
+    int state;
     credstore_status status;
 
     cs_error_clear(err);
@@ -272,6 +277,7 @@ credstore_status credstore_anchor_write(const char *path, const credstore_checkp
         status = cs_checkpoint_take(&taken, anchor, "anchor", err);
     if (status == CREDSTORE_OK && taken.epoch == 0)
         status = cs_fail(err, CREDSTORE_E_INVALID, "anchor", "The anchor tells no epoch");
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* the lock would stay */
     if (status == CREDSTORE_OK)
         status = lock_folder(path, &folder, err);
     if (status == CREDSTORE_OK)
@@ -282,6 +288,7 @@ credstore_status credstore_anchor_write(const char *path, const credstore_checkp
         flock(folder, LOCK_UN); /* a forked child may hold the descriptor still */
         close(folder);
     }
+    pthread_setcancelstate(state, NULL);
     return status;
 }
 

@@ -54,6 +54,7 @@ static credstore_status match_ring(cs_txn *txn, credstore_error *err)
 typedef struct cursor {
     uint64_t ring;  /* the keyring's version that it is about */
     uint32_t round; /* COUNTING, then 1 and on */
+    bool forsook;   /* what of this round is unreadable was given up, and not left to be mended */
     uint64_t done;  /* values of this round that were looked at */
     uint64_t total; /* values of the round before */
     uint64_t
@@ -64,6 +65,7 @@ typedef struct cursor {
 } cursor;
 
 enum { CURSOR_HEAD = 8 + 4 + 5 * 8 + 2 };
+#define FORSOOK (UINT32_C(1) << 31) /* beside the round */
 static const cs_label cursor_label = {.role = CS_ROLE_ROTATION};
 
 static void encode(const cursor *c, cs_buf *out)
@@ -71,7 +73,7 @@ static void encode(const cursor *c, cs_buf *out)
     const uint64_t numbers[] = {c->done, c->total, c->due, c->unreadable, c->newer};
 
     cs_buf_u64(out, c->ring);
-    cs_buf_u32(out, c->round);
+    cs_buf_u32(out, c->round | (c->forsook ? FORSOOK : 0));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         cs_buf_u64(out, numbers[i]);
     cs_buf_u16(out, (uint16_t)c->next.len);
@@ -88,7 +90,8 @@ static bool decode(credstore_bytes in, cursor *c)
     if (in.len < CURSOR_HEAD)
         return false;
     c->ring = cs_get_u64(p);
-    c->round = cs_get_u32(p + 8);
+    c->round = cs_get_u32(p + 8) & ~FORSOOK;
+    c->forsook = (cs_get_u32(p + 8) & FORSOOK) != 0;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         *numbers[i] = cs_get_u64(p + 12 + 8 * i);
     c->next.len = cs_get_u16(p + CURSOR_HEAD - 2);
@@ -226,16 +229,22 @@ static credstore_status load_cursor(rotation *r, cs_txn *txn, credstore_error *e
     return status;
 }
 
-/* Of another keyring: that rotation is over, or another promotion came between. */
+/* Of another keyring: that rotation is over, or another promotion came between. A round that left
+   values to be mended, and all that lies with them, proves nothing to one that gives them up. */
 static credstore_status find_place(rotation *r, cs_txn *txn, credstore_error *err)
 {
     const credstore_status status = r->loaded ? CREDSTORE_OK : load_cursor(r, txn, err);
 
-    if (status != CREDSTORE_OK || r->at.ring == txn->ring->version)
+    if (status != CREDSTORE_OK)
         return status;
-    memset(&r->at, 0, sizeof r->at);
-    r->at.ring = txn->ring->version;
-    begin_round(&r->at, COUNTING);
+    if (r->at.ring != txn->ring->version) {
+        memset(&r->at, 0, sizeof r->at);
+        r->at.ring = txn->ring->version;
+        begin_round(&r->at, COUNTING);
+    } else if (r->forsake && !r->at.forsook && r->at.unreadable > 0) {
+        begin_round(&r->at, r->at.round);
+    }
+    r->at.forsook = r->forsake;
     return status;
 }
 

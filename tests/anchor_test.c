@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -413,6 +414,46 @@ static void many_writers(void **state)
     test_folder_remove(folder);
 }
 
+/* ---- a thread that is cancelled ---- */
+
+typedef struct scene_point {
+    credstore_checkpoint point;
+    char path[TEST_PATH_MAX + 32];
+} scene_point;
+
+static void *cancels_itself(void *arg)
+{
+    const scene_point *p = arg;
+
+    pthread_cancel(pthread_self()); /* what comes first that can end it would */
+    (void)credstore_anchor_write(p->path, &p->point, 0, NULL);
+    pthread_testcancel();
+    return NULL;
+}
+
+/* It ends after the call, and the folder is not locked for good. */
+static void a_cancelled_writer(void **state)
+{
+    scene_point p = {.point = some_point(7)};
+    char folder[TEST_PATH_MAX];
+    credstore_checkpoint there;
+    credstore_error err;
+    pthread_t thread;
+    void *result = NULL;
+
+    (void)state;
+    test_folder(folder);
+    snprintf(p.path, sizeof p.path, "%s/anchor", folder);
+    assert_int_equal(pthread_create(&thread, NULL, cancels_itself, &p), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_ptr_equal(result, PTHREAD_CANCELED);
+    assert_int_equal(credstore_anchor_read(p.path, &there, &err), CREDSTORE_OK);
+    assert_int_equal(there.generation, 7);
+    p.point = some_point(8);
+    assert_int_equal(credstore_anchor_write(p.path, &p.point, 0, &err), CREDSTORE_OK);
+    test_folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +465,7 @@ int main(void)
         cmocka_unit_test(the_file),
         cmocka_unit_test(a_damaged_file),
         cmocka_unit_test(many_writers),
+        cmocka_unit_test(a_cancelled_writer),
     };
 
     chance = test_seed("anchor_test");

@@ -397,9 +397,9 @@ static void old_tables(void **state)
     life_ok(credstore_key_bytes(test_root_key, sizeof test_root_key, &key, &err));
     options.key = key;
     life_ok(cs_memory_new(&options.storage_ctx, &err));
-    table.struct_size = offsetof(credstore_storage, tidy);
+    table.struct_size = offsetof(credstore_storage, close);
     life_fails(CREDSTORE_E_INVALID, credstore_open(NULL, &options, &store, &err));
-    table.struct_size = offsetof(credstore_storage, backup);
+    table.struct_size = offsetof(credstore_storage, tidy);
     life_ok(credstore_open(NULL, &options, &store, &err));
     life_ok(credstore_maintain(store, 0, NULL, &err));
     credstore_close(store);
@@ -1223,6 +1223,62 @@ static void erase_refuses(void **state)
     place_close(&p);
 }
 
+typedef struct dying {
+    int up[2], down[2];
+} dying;
+
+static void fork_and_die(void *ctx, uint64_t done, uint64_t total)
+{
+    dying *d = ctx;
+    char c = 'x';
+
+    (void)done;
+    (void)total;
+    if (fork() == 0) {
+        close(d->down[1]);
+        if (write(d->up[1], &c, 1) == 1 && read(d->down[0], &c, 1) < 0)
+            _exit(1);
+        _exit(0);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* A child that was forked during a backup, and lives longer, does not keep the next one out. */
+static void a_child_outlives_it(void **state)
+{
+    credstore_error err;
+    char c = 0;
+    dying d;
+    place p;
+    pid_t pid;
+
+    (void)state;
+    place_open(&p, TEST_LMDB);
+    place_leave(&p);
+    assert_int_equal(pipe(d.up) + pipe(d.down), 0);
+    pid = fork();
+    if (pid == 0) {
+        credstore *store;
+
+        alarm(30);
+        life_ok(credstore_key_bytes(test_root_key, sizeof test_root_key, &p.key, &err));
+        store = open_folder(&p, p.w.t.path, 0);
+        (void)credstore_backup(store, &p.w.call, p.target, 0, fork_and_die, &d, NULL);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(d.up[1]);
+    d.up[1] = -1;
+    assert_int_equal(read(d.up[0], &c, 1), 1);
+    p.w.t.store = open_folder(&p, p.w.t.path, 0);
+    life_ok(back_up(&p, p.target, 0, &err));
+    for (size_t i = 0; i < 2; i++) {
+        close(d.up[i]);
+        close(d.down[i]);
+    }
+    place_close(&p);
+}
+
 /* What a killed one leaves goes with the next opening that may write. */
 static void leftovers(void **state)
 {
@@ -1400,6 +1456,7 @@ int main(void)
         cmocka_unit_test(a_backup_with_flips),
         cmocka_unit_test(old_ciphertext_goes),
         cmocka_unit_test(erase_refuses),
+        cmocka_unit_test(a_child_outlives_it),
         cmocka_unit_test(leftovers),
         cmocka_unit_test(killed_anywhere),
     };

@@ -609,7 +609,7 @@ static void test_descriptors_close_on_exec(void **state)
     int loose = 0;
 
     (void)state;
-    assert_int_equal(descriptors(&loose), 6); /* data twice, lock twice, guard, presence */
+    assert_int_equal(descriptors(&loose), 7); /* data and lock twice, guard, presence, folder */
     assert_int_equal(loose, 0);
     db->close(ctx);
     assert_int_equal(descriptors(&loose), 0);
@@ -967,7 +967,7 @@ static void test_registry(void **state)
     assert_int_equal(cs_lmdb_env_open(store, 0, &env, NULL), CREDSTORE_OK);
     assert_int_equal(env->refs, 4);
     cs_lmdb_env_close(env);
-    assert_int_equal(descriptors(&loose), 6);
+    assert_int_equal(descriptors(&loose), 7);
     assert_int_equal(put_text(one, "k", "v"), OK);
     assert_true(holds(two, "k", "v"));
     db->close(one);
@@ -1667,6 +1667,81 @@ static void test_disk_full(void **state)
     assert_int_equal(status, 0);
 }
 
+/* A page of the lock file without a block would kill who first writes to it. */
+static void fill_up(const char *filler)
+{
+    static const char zeros[4096];
+    const int fd = open(filler, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+
+    CHILD(fd >= 0);
+    while (write(fd, zeros, sizeof zeros) > 0)
+        continue;
+    close(fd);
+}
+
+static void use_a_full_disk(void *arg)
+{
+    enum { MANY = 200 };
+    char filler[PATH_SIZE + 64];
+    void *ctx, *txns[MANY];
+
+    (void)arg;
+    snprintf(filler, sizeof filler, "%s", in_store("filler"));
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mkdir(store, 0700) != 0 || mount("none", store, "tmpfs", 0, "size=1m,mode=0700") != 0)
+        _exit(77);
+    ctx = open_store(CREDSTORE_OPEN_CREATE);
+    CHILD(ctx != NULL && put_text(ctx, "k", "v") == OK);
+    fill_up(filler);
+    for (int i = 0; i < MANY; i++)
+        CHILD(db->begin(ctx, 0, 0, &txns[i]) == OK);
+    for (int i = 0; i < MANY; i++)
+        db->abort(ctx, txns[i]);
+    db->close(ctx);
+    CHILD(unlink(in_store(CS_LMDB_LOCK)) == 0); /* a backup and a restored store have none */
+    fill_up(filler);
+    CHILD(try_open(0) == CREDSTORE_E_FULL);
+    CHILD(unlink(filler) == 0);
+    ctx = open_store(0);
+    CHILD(ctx != NULL && holds(ctx, "k", "v"));
+    db->close(ctx);
+}
+
+static void test_full_disk_used(void **state)
+{
+    int status;
+
+    (void)state;
+    status = run_child(use_a_full_disk, NULL);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip_because("no right to mount a small disk");
+    assert_int_equal(status, 0);
+}
+
+/* A file that is put in the place of the one that is open: nothing more is acknowledged. */
+static void test_replaced_data(void **state)
+{
+    char aside[PATH_SIZE + 64];
+    void *ctx;
+
+    (void)state;
+    snprintf(aside, sizeof aside, "%s", in_store("aside"));
+    ctx = open_store(CREDSTORE_OPEN_CREATE);
+    assert_non_null(ctx);
+    assert_int_equal(put_text(ctx, "k", "v"), OK);
+    assert_int_equal(rename(in_store(CS_LMDB_DATA), aside), 0);
+    assert_int_equal(put_text(ctx, "k", "w"), CREDSTORE_STORAGE_UNAVAILABLE);
+    assert_int_equal(db->native(ctx), ESTALE);
+    close(open(in_store(CS_LMDB_DATA), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    assert_int_equal(put_text(ctx, "k", "w"), CREDSTORE_STORAGE_UNAVAILABLE);
+    assert_int_equal(try_open(0), CREDSTORE_E_STORAGE);
+    assert_true(holds(ctx, "k", "v"));
+    assert_int_equal(rename(aside, in_store(CS_LMDB_DATA)), 0);
+    assert_int_equal(put_text(ctx, "k", "w"), OK);
+    assert_int_equal(try_open(0), CREDSTORE_OK);
+    db->close(ctx);
+}
+
 /* ---- who may use it ---- */
 
 static void test_access(void **state)
@@ -2137,6 +2212,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(test_map_full, fresh),
         cmocka_unit_test_setup(test_map_resized_elsewhere, fresh),
         cmocka_unit_test_setup(test_disk_full, fresh),
+        cmocka_unit_test_setup(test_full_disk_used, fresh),
+        cmocka_unit_test_setup(test_replaced_data, fresh),
         cmocka_unit_test_setup(test_access, fresh),
         cmocka_unit_test_setup(test_path_is_a_file, fresh),
         cmocka_unit_test_setup(test_foreign_owner, fresh),

@@ -28,7 +28,7 @@ typedef struct bench {
 
 static const char *id_of(unsigned n)
 {
-    static char ids[100][32];
+    static char ids[3000][32];
     char *id = ids[n];
 
     snprintf(id, 32, "1NFHrqBHb3cTfLVkFSGmHZq%04u", n);
@@ -988,6 +988,32 @@ static void test_damage_forsaken(void **state)
     damaged_part(*state, true);
 }
 
+/* A round without FORSAKE that has passed a damaged body leaves the secrets beside it under the old
+   key: who gives it up on the way looks at them again, and goes on where he was from then on. */
+static void test_forsaken_midway(void **state)
+{
+    enum { MANY = 2900 };
+    bench *b = *state;
+    const cs_locator at = {.kind = CREDSTORE_KIND_CHECKBOOK, .id = cs_bytes_of(id_of(0))};
+    uint32_t more = 0;
+    cs_key key;
+
+    make_checkbook(b, 0);
+    for (unsigned n = 1; n < MANY; n++)
+        fx_create_checkbook(b->store, id_of(n), "secret");
+    cs_key_history(&key, &at, 3); /* has no part of its own: the body is last */
+    flip(b, &key, 1);
+    promote(b);
+    fx_fails(reseal(b, 0, 0, &more), CREDSTORE_E_INTEGRITY, &b->err);
+    one_step(b, &more);
+    assert_int_equal(more, 1);
+    fx_ok(reseal(b, CREDSTORE_KEYS_FORSAKE, 0, &more), &b->err);
+    assert_int_equal(more, 0);
+    credstore_close(b->store);
+    b->store = fx_open(&b->f); /* without the old keys */
+    fx_is(b->store, id_of(0), 8, "publishable", "secret 1");
+}
+
 /* Of a body, of a value that is no longer laid out as one, of an index entry. */
 static void test_other_damage(void **state)
 {
@@ -1184,6 +1210,7 @@ int main(void)
         TEST(test_head_is_due),
         TEST(test_damage_mended),
         TEST(test_damage_forsaken),
+        TEST(test_forsaken_midway),
         TEST(test_other_damage),
         TEST(test_damaged_cursor),
         TEST(test_unknown_member),

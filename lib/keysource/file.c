@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/random.h>
@@ -159,6 +160,7 @@ credstore_status credstore_key_file(const char *path, uint32_t flags, credstore_
                                     credstore_error *err)
 {
     credstore_key_source *source;
+    int state;
     credstore_status status;
 
     cs_error_clear(err);
@@ -172,10 +174,12 @@ credstore_status credstore_key_file(const char *path, uint32_t flags, credstore_
     status = cs_key_source_blank(CS_ROOT_METHOD_RAW, CS_ROOT_KEY_LEN, &source, err);
     if (status != CREDSTORE_OK)
         return status;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* files and key would be left */
     if ((flags & CREDSTORE_KEY_CREATE) != 0 && absent(path))
         status = make(path, cs_secret_bytes(source->key), err);
     if (status == CREDSTORE_OK) /* a key just made is read back: what is on disk is what counts */
         status = load(path, cs_secret_bytes(source->key), err);
+    pthread_setcancelstate(state, NULL);
     if (status != CREDSTORE_OK) {
         credstore_key_source_free(source);
         return status;

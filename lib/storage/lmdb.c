@@ -266,7 +266,9 @@ static int begin_write(cs_lmdb *handle, int64_t wait_ms, void **out)
     }
     rc = cs_lmdb_guard_take(env->locks.guard, left);
     if (rc == 0) {
-        rc = start_write(env);
+        rc = cs_lmdb_env_in_place(env, env->locks.folder);
+        if (rc == 0)
+            rc = start_write(env);
         if (rc == 0) {
             env->writer.owner = handle;
             env->writer.write = true;

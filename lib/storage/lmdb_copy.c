@@ -29,7 +29,6 @@ enum {
     METAS = 2,  /* pages at the front of the file */
     SPREAD = 4, /* the pages that they take, at most so many times as large */
     ERASE_WAIT_MS = 5000,
-    HELD = 2,    /* lock files */
     STOPPED = -1 /* a reading that its visitor ended */
 };
 
@@ -134,6 +133,7 @@ struct cs_lmdb_target {
     uint32_t flags;
     int parent, folder; /* descriptors; the lock on folder keeps others from making the same */
     bool placed, ours, filled;
+    cs_lmdb_held held; /* folder */
     writer writer;
 };
 
@@ -181,7 +181,11 @@ static credstore_status take_part(cs_lmdb_target *t, credstore_error *err)
 {
     if (mkdirat(t->parent, part_name(t), 0700) != 0 && errno != EEXIST)
         return cs_lmdb_fail(err, errno, "cannot make the new folder");
+    cs_lmdb_no_forks();
     t->folder = openat(t->parent, part_name(t), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    t->held.fds[0] = t->folder;
+    cs_lmdb_held_add(&t->held);
+    cs_lmdb_forks();
     if (t->folder < 0 && (errno == ENOTDIR || errno == ELOOP))
         return fail_path(err, CREDSTORE_E_EXISTS,
                          "something is where the store would be made: <path>.part");
@@ -246,7 +250,7 @@ credstore_status cs_lmdb_target_new(const char *path, uint32_t flags, cs_lmdb_ta
     if (t == NULL)
         return cs_fail(err, CREDSTORE_E_NO_MEMORY, NULL, "out of memory");
     t->flags = flags;
-    t->parent = t->folder = -1;
+    t->parent = t->folder = t->held.fds[0] = t->held.fds[1] = -1;
     status = target_fill(t, path, err);
     if (status == CREDSTORE_OK)
         *out = t;
@@ -403,10 +407,13 @@ void cs_lmdb_target_free(cs_lmdb_target *target)
         cs_lmdb_remove_files(target->folder);
         unlinkat(target->parent, part_name(target), AT_REMOVEDIR);
     }
+    cs_lmdb_no_forks();
+    cs_lmdb_held_remove(&target->held);
     if (target->folder >= 0) {
-        flock(target->folder, LOCK_UN); /* a forked child may hold the descriptor still */
+        flock(target->folder, LOCK_UN); /* a child that was not forked may hold it still */
         close(target->folder);
     }
+    cs_lmdb_forks();
     if (target->parent >= 0)
         close(target->parent);
     cs_free(target->path);
@@ -436,17 +443,22 @@ static int visit_for(void *arg, credstore_bytes key, credstore_bytes value)
    of opening; a file that is not there, as in a folder that only data.mdb was put into, is
    nobody's.
  */
-static credstore_status hold_alone(const cs_lmdb_opening *o, int fds[HELD])
+static credstore_status hold_alone(const cs_lmdb_opening *o, cs_lmdb_held *held)
 {
-    static const char *const names[HELD] = {CS_LMDB_GUARD, CS_LMDB_PRESENCE};
+    static const char *const names[] = {CS_LMDB_GUARD, CS_LMDB_PRESENCE};
 
-    for (size_t i = 0; i < HELD; i++) {
-        fds[i] = openat(o->folder, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fds[i] < 0 && errno == ENOENT)
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        int rc;
+
+        cs_lmdb_no_forks();
+        held->fds[i] = openat(o->folder, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        rc = errno;
+        cs_lmdb_forks();
+        if (held->fds[i] < 0 && rc == ENOENT)
             continue;
-        if (fds[i] < 0)
-            return cs_lmdb_fail(o->err, errno, "cannot open the lock files");
-        if (flock(fds[i], LOCK_EX | LOCK_NB) == 0)
+        if (held->fds[i] < 0)
+            return cs_lmdb_fail(o->err, rc, "cannot open the lock files");
+        if (flock(held->fds[i], LOCK_EX | LOCK_NB) == 0)
             continue;
         if (errno != EWOULDBLOCK)
             return cs_lmdb_fail(o->err, errno, "cannot lock the lock files");
@@ -455,14 +467,25 @@ static credstore_status hold_alone(const cs_lmdb_opening *o, int fds[HELD])
     return CREDSTORE_OK;
 }
 
-static void let_go(int fds[HELD])
+static void begin_held(cs_lmdb_held *held)
 {
-    for (size_t i = HELD; i-- > 0;) {
-        if (fds[i] < 0)
+    held->fds[0] = held->fds[1] = -1;
+    cs_lmdb_no_forks();
+    cs_lmdb_held_add(held);
+    cs_lmdb_forks();
+}
+
+static void let_go(cs_lmdb_held *held)
+{
+    cs_lmdb_no_forks();
+    cs_lmdb_held_remove(held);
+    for (size_t i = sizeof held->fds / sizeof held->fds[0]; i-- > 0;) {
+        if (held->fds[i] < 0)
             continue;
-        flock(fds[i], LOCK_UN); /* a forked child may hold the descriptor still */
-        close(fds[i]);
+        flock(held->fds[i], LOCK_UN); /* a child that was not forked may hold it still */
+        close(held->fds[i]);
     }
+    cs_lmdb_forks();
 }
 
 static credstore_status read_data(const cs_lmdb_opening *o, reading *r)
@@ -489,17 +512,18 @@ credstore_status cs_lmdb_read_folder(const char *path, cs_lmdb_visit *visit, voi
     cs_lmdb_opening o = {path, 0, -1, err};
     reading r = {visit, arg, err, CREDSTORE_OK};
     credstore_status status = CREDSTORE_OK;
-    int held[HELD] = {-1, -1};
+    cs_lmdb_held held;
 
     if (path == NULL || *path == '\0')
         return fail_path(err, CREDSTORE_E_INVALID, "the path is empty");
     o.folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (o.folder < 0)
         return cs_lmdb_fail(err, errno, "cannot open the folder");
-    status = hold_alone(&o, held);
+    begin_held(&held);
+    status = hold_alone(&o, &held);
     if (status == CREDSTORE_OK)
         status = read_data(&o, &r);
-    let_go(held);
+    let_go(&held);
     close(o.folder);
     return status;
 }
@@ -536,7 +560,8 @@ static int sum_pair(void *arg, credstore_bytes key, credstore_bytes value)
 
 typedef struct compacting {
     cs_lmdb_opening o;
-    int held[HELD], part; /* held: guard and presence */
+    cs_lmdb_held held; /* guard and presence */
+    int part;
     writer writer;
     sum read;
     credstore_status status;
@@ -657,14 +682,17 @@ static credstore_status compact_folder(compacting *c)
 {
     const mode_t mode = cs_lmdb_file_mode(c->o.flags);
     bool alone = false;
-    int rc = cs_lmdb_file_open(c->o.folder, CS_LMDB_GUARD, mode, &c->held[0]);
+    int rc;
 
+    cs_lmdb_no_forks();
+    rc = cs_lmdb_file_open(c->o.folder, CS_LMDB_GUARD, mode, &c->held.fds[0]);
     if (rc == 0)
-        rc = cs_lmdb_file_open(c->o.folder, CS_LMDB_PRESENCE, mode, &c->held[1]);
+        rc = cs_lmdb_file_open(c->o.folder, CS_LMDB_PRESENCE, mode, &c->held.fds[1]);
+    cs_lmdb_forks();
     if (rc == 0)
-        rc = cs_lmdb_guard_take(c->held[0], ERASE_WAIT_MS);
+        rc = cs_lmdb_guard_take(c->held.fds[0], ERASE_WAIT_MS);
     if (rc == 0)
-        rc = cs_lmdb_presence_take(c->held[1], &alone);
+        rc = cs_lmdb_presence_take(c->held.fds[1], &alone);
     if (rc != 0)
         return cs_lmdb_fail(c->o.err, rc, "cannot open the lock files");
     if (!alone)
@@ -674,7 +702,7 @@ static credstore_status compact_folder(compacting *c)
 
 credstore_status cs_lmdb_compact(const char *path, uint32_t flags, credstore_error *err)
 {
-    compacting c = {.o = {path, flags, -1, err}, .held = {-1, -1}, .part = -1};
+    compacting c = {.o = {path, flags, -1, err}, .part = -1};
     struct stat st;
     credstore_status status;
 
@@ -689,9 +717,10 @@ credstore_status cs_lmdb_compact(const char *path, uint32_t flags, credstore_err
         status = cs_lmdb_check_access(&st, flags, err);
     if (status == CREDSTORE_OK)
         status = cs_lmdb_check_files(&c.o);
+    begin_held(&c.held);
     if (status == CREDSTORE_OK)
         status = compact_folder(&c);
-    let_go(c.held);
+    let_go(&c.held);
     close(c.o.folder);
     return status;
 }

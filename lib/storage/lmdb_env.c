@@ -32,6 +32,7 @@ static pthread_once_t registry_once = PTHREAD_ONCE_INIT;
 static cs_lmdb_env *registry;
 /* What it inherited by fork: a writer may have been in the midst of it, so it cannot be freed. */
 static cs_lmdb_env *inherited;
+static cs_lmdb_held *all_held;
 
 /* ---- the map ---- */
 
@@ -170,6 +171,20 @@ static int open_mdb(const cs_lmdb_opening *o, MDB_env **out)
     return rc;
 }
 
+/* LMDB makes the lock file as one hole and writes to it through its map: on a full disk a page of
+   it that has no block yet kills the process. So all of its blocks are taken before. The size is
+   what LMDB makes of so many readers: a header, and a cache line each. */
+static int fill_lock_file(int fd)
+{
+    enum { READER = 64, HEAD = 128 };
+    int rc;
+
+    do
+        rc = posix_fallocate(fd, 0, (off_t)CS_LMDB_READERS * READER + HEAD);
+    while (rc == EINTR);
+    return rc;
+}
+
 /* The lock file by our own descriptor. If others live, byte 0 is held before LMDB looks at it: so
    it cannot find the file abandoned and make it anew under them. */
 static credstore_status open_lock_file(const cs_lmdb_opening *o, cs_lmdb_locks *locks, bool alone)
@@ -179,6 +194,8 @@ static credstore_status open_lock_file(const cs_lmdb_opening *o, cs_lmdb_locks *
 
     if (rc == 0 && fstat(locks->lock, &st) != 0)
         rc = errno;
+    if (rc == 0 && alone)
+        rc = fill_lock_file(locks->lock);
     if (rc != 0)
         return cs_lmdb_fail(o->err, rc, "cannot open the lock file");
     if (alone)
@@ -219,6 +236,8 @@ static int note_descriptors(cs_lmdb_env *env)
     locks->lmdb[0] = data;
     if (fcntl(data, F_SETFD, FD_CLOEXEC) != 0 || fstat(data, &st) != 0)
         return errno;
+    env->data_dev = st.st_dev;
+    env->data_ino = st.st_ino;
     locks->lmdb[1] = cs_lmdb_find_fd(&st, data, O_ACCMODE | O_DSYNC, O_WRONLY | O_DSYNC);
     if (fstat(locks->lock, &st) != 0)
         return errno;
@@ -323,6 +342,9 @@ static credstore_status open_locks(const cs_lmdb_opening *o, cs_lmdb_env *env)
     if (rc == 0)
         rc = cs_lmdb_file_open(o->folder, CS_LMDB_PRESENCE, cs_lmdb_file_mode(o->flags),
                                &locks->presence);
+    locks->folder = fcntl(o->folder, F_DUPFD_CLOEXEC, 0);
+    if (rc == 0 && locks->folder < 0)
+        rc = errno;
     if (rc == 0)
         rc = cs_lmdb_guard_take(locks->guard, CS_LMDB_OPEN_WAIT_MS);
     if (rc != 0)
@@ -380,11 +402,26 @@ static cs_lmdb_env *find_open(const struct stat *st)
     return NULL;
 }
 
+int cs_lmdb_env_in_place(const cs_lmdb_env *env, int folder)
+{
+    struct stat st;
+
+    if (fstatat(folder, CS_LMDB_DATA, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? ESTALE : errno;
+    return st.st_dev == env->data_dev && st.st_ino == env->data_ino ? 0 : ESTALE;
+}
+
 static credstore_status share(const cs_lmdb_opening *o, cs_lmdb_env *env, cs_lmdb_env **out)
 {
+    int rc;
+
     if (env->read_only && (o->flags & CREDSTORE_OPEN_READ_ONLY) == 0)
         return cs_fail(o->err, CREDSTORE_E_UNSUPPORTED, "flags",
                        "the store is open read-only in this process: close it there first");
+    rc = cs_lmdb_env_in_place(env, o->folder);
+    if (rc != 0)
+        return cs_lmdb_fail(o->err, rc,
+                            "the data file was replaced while the store was open: close it first");
     env->refs++;
     *out = env;
     return CREDSTORE_OK;
@@ -483,12 +520,43 @@ static void after_fork_child(void)
         atomic_store(&env->forked, true);
         cs_lmdb_locks_forget(&env->locks);
     }
+    for (; all_held != NULL; all_held = all_held->next)
+        for (size_t i = 0; i < sizeof all_held->fds / sizeof all_held->fds[0]; i++)
+            if (all_held->fds[i] >= 0)
+                close(all_held->fds[i]);
     pthread_mutex_unlock(&registry_mutex);
 }
 
 static void watch_forks(void)
 {
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+void cs_lmdb_no_forks(void)
+{
+    pthread_once(&registry_once, watch_forks);
+    pthread_mutex_lock(&registry_mutex);
+}
+
+void cs_lmdb_forks(void)
+{
+    pthread_mutex_unlock(&registry_mutex);
+}
+
+void cs_lmdb_held_add(cs_lmdb_held *held)
+{
+    held->next = all_held;
+    all_held = held;
+}
+
+void cs_lmdb_held_remove(cs_lmdb_held *held)
+{
+    cs_lmdb_held **at = &all_held;
+
+    while (*at != NULL && *at != held)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = held->next;
 }
 
 /* ---- the entry points ---- */

@@ -49,6 +49,7 @@ typedef struct cs_lmdb_txn {
 /* Descriptors of our own; -1 = none. */
 typedef struct cs_lmdb_locks {
     int guard, presence, lock;
+    int folder;  /* as long as it is open, no other folder has its inode */
     int lmdb[3]; /* LMDB's: closed in a forked child, where nobody else would */
 } cs_lmdb_locks;
 
@@ -56,6 +57,8 @@ typedef struct cs_lmdb_env {
     struct cs_lmdb_env *next;
     dev_t dev; /* of the folder */
     ino_t ino;
+    dev_t data_dev; /* of the data file */
+    ino_t data_ino;
     uint32_t refs;
     bool read_only;
     atomic_bool forked;   /* this is a child's copy: touch nothing */
@@ -81,12 +84,26 @@ credstore_status cs_lmdb_env_open(const char *path, uint32_t flags, cs_lmdb_env 
                                   credstore_error *err);
 void cs_lmdb_env_close(cs_lmdb_env *env);
 void *cs_lmdb_env_share(cs_lmdb_env *env, void *(*make)(void), void (*drop)(void *shared));
+/* ESTALE: another file, or none, lies where the data file lay in that folder: who goes on writes to
+   what nobody else will ever open. */
+int cs_lmdb_env_in_place(const cs_lmdb_env *env, int folder);
 /* Maps the data file anew after MDB_MAP_RESIZED, once the process's transactions have ended. The
    caller holds the writer's turn and no transaction. Answers an LMDB code; EBUSY: a transaction did
    not end. */
 int cs_lmdb_env_remap(cs_lmdb_env *env);
 /* The same after MDB_MAP_FULL, to a larger map. ENOMEM: there is no address space for one. */
 int cs_lmdb_env_grow(cs_lmdb_env *env);
+/* Descriptors whose locks are held outside of any environment. A forked child closes them: it would
+   keep the locks for a parent that was killed. No fork comes between no_forks and forks, where they
+   are opened, and closed. */
+typedef struct cs_lmdb_held {
+    struct cs_lmdb_held *next;
+    int fds[2]; /* -1 = none */
+} cs_lmdb_held;
+void cs_lmdb_no_forks(void);
+void cs_lmdb_forks(void);
+void cs_lmdb_held_add(cs_lmdb_held *held); /* both between the two */
+void cs_lmdb_held_remove(cs_lmdb_held *held);
 /* True for the f_type of a file system whose pages or locks other machines may not see. */
 bool cs_lmdb_network_fs(unsigned long type);
 

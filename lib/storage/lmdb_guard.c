@@ -31,7 +31,7 @@ static const int64_t wait_max_ms = INT64_C(365) * 24 * 3600 * 1000;
 
 void cs_lmdb_locks_init(cs_lmdb_locks *locks)
 {
-    locks->guard = locks->presence = locks->lock = -1;
+    locks->guard = locks->presence = locks->lock = locks->folder = -1;
     for (size_t i = 0; i < sizeof locks->lmdb / sizeof locks->lmdb[0]; i++)
         locks->lmdb[i] = -1;
 }
@@ -48,6 +48,7 @@ void cs_lmdb_locks_close(cs_lmdb_locks *locks)
     close_fd(&locks->lock);
     close_fd(&locks->presence);
     close_fd(&locks->guard);
+    close_fd(&locks->folder);
 }
 
 void cs_lmdb_locks_forget(cs_lmdb_locks *locks)

@@ -331,7 +331,8 @@ typedef struct credstore_options {
     size_t catalogue_count;                  /* at most 512, past and present ids together */
     const char *const *base_url_allow; /* copied; hosts, or host:port, that replace the rules */
     size_t base_url_allow_count;
-    int64_t (*now_ms)(void *ctx); /* a clock for tests; NULL = CLOCK_REALTIME. Any thread */
+    int64_t (*now_ms)(void *ctx); /* a clock for tests; NULL = CLOCK_REALTIME. Any thread. 0 or
+                                     less: it cannot tell, and the largest time seen stands */
     void *now_ctx;
     int64_t wait_ms; /* default of credstore_call.wait_ms; 0 = 5000 */
     /* Decides instead of the default rules: CREDSTORE_POLICY_x. May be asked the same more than

@@ -8,6 +8,7 @@
 #include "time.h"
 
 enum { DECOY_LEN = 512 };
+enum { CLOCK_FAILED = 0 }; /* what a callback that raises returns in some languages */
 
 credstore_status cs_store_usable(const credstore *store, credstore_error *err)
 {
@@ -30,21 +31,36 @@ const cs_data_key *cs_store_name_key(const credstore *store)
 
 int64_t cs_store_effective(int64_t clock, int64_t largest)
 {
-    return largest > clock && largest - clock < CS_DAY_MS ? largest : clock;
+    const bool decides = clock != CLOCK_FAILED && largest - clock >= CS_DAY_MS;
+
+    return largest > clock && !decides ? largest : clock;
 }
 
-int64_t cs_store_clock(const credstore *store)
+static int64_t told(const credstore *store)
 {
-    const int64_t told = store->now_ms(store->now_ctx);
+    const int64_t now = store->now_ms(store->now_ctx);
 
-    if (told < 0)
-        return 0;
-    return told < CS_TIME_LAST ? told : CS_TIME_LAST;
+    if (now < 0)
+        return CLOCK_FAILED;
+    return now < CS_TIME_LAST ? now : CS_TIME_LAST;
+}
+
+int64_t cs_store_clock(credstore *store)
+{
+    const int64_t now = told(store);
+    int64_t seen = atomic_load(&store->seen_clock);
+
+    while (now != CLOCK_FAILED && (seen < now || seen - now >= CS_DAY_MS) &&
+           !atomic_compare_exchange_weak(&store->seen_clock, &seen, now))
+        continue;
+    return cs_store_effective(now, seen);
 }
 
 int64_t cs_store_now(const credstore *store)
 {
-    return cs_store_effective(cs_store_clock(store), atomic_load(&store->seen_time));
+    const int64_t now = cs_store_effective(told(store), atomic_load(&store->seen_clock));
+
+    return cs_store_effective(now, atomic_load(&store->seen_time));
 }
 
 /* Threads start their search at different desks: their stacks lie apart. */

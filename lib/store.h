@@ -69,12 +69,12 @@ struct credstore {
 /* E_FORKED in a child of the process that opened the store, E_INVALID for NULL. */
 credstore_status cs_store_usable(const credstore *store, credstore_error *err);
 
-/* The time that decides: the clock, or the largest time seen while the clock is less than a day
- * behind it. */
+/* The time that decides: the clock, or the largest time seen, by this process or in a head, while
+ * the clock is less than a day behind it or cannot tell. */
 int64_t cs_store_now(const credstore *store);
 /* The host's clock, no earlier than 1970 and no later than the year 9999: what is added to it does
- * not overflow. */
-int64_t cs_store_clock(const credstore *store);
+ * not overflow. It goes back by a day or more, or not at all. */
+int64_t cs_store_clock(credstore *store);
 /* Which of the two decides. */
 int64_t cs_store_effective(int64_t clock, int64_t largest);
 

@@ -293,6 +293,10 @@ static void an_expired_key_stays_dead(test_world *w)
 {
     const life_key key = life_issue(w, TEST_NOW + 1000);
 
+    atomic_store(&w->t.now, TEST_NOW + 1000);
+    life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
+    atomic_store(&w->t.now, TEST_NOW + 500); /* nobody but this look has seen the time */
+    life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
     atomic_store(&w->t.now, TEST_NOW + 2000);
     (void)life_issue(w, 0); /* the store has seen this time */
     life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
@@ -300,6 +304,23 @@ static void an_expired_key_stays_dead(test_world *w)
     life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
     atomic_store(&w->t.now, TEST_NOW + 2000 + INT64_C(315360000000)); /* ten years ahead */
     life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
+}
+
+/* What a clock's callback that raises answers in some languages. */
+static void a_clock_that_cannot_tell(test_world *w)
+{
+    const life_key key = life_issue(w, TEST_NOW + 1000), other = life_issue(w, TEST_NOW + 3000);
+
+    atomic_store(&w->t.now, TEST_NOW + 2000);
+    life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
+    for (int64_t told = 0; told > -3; told--) {
+        atomic_store(&w->t.now, told);
+        life_verifies(w, key.token, CREDSTORE_E_EXPIRED);
+        life_verifies(w, other.token, CREDSTORE_OK);
+        (void)life_issue(w, 0);
+    }
+    atomic_store(&w->t.now, TEST_NOW + 3000);
+    life_verifies(w, other.token, CREDSTORE_E_EXPIRED);
 }
 
 /* ---- from the moment that the change returned ---- */
@@ -752,6 +773,7 @@ int main(void)
         {"any edit is refused", any_edit_is_refused},
         {"state is told to the holder alone", state_is_told_to_the_holder_alone},
         {"an expired key stays dead", an_expired_key_stays_dead},
+        {"a clock that cannot tell", a_clock_that_cannot_tell},
         {"changes hold at once", changes_hold_at_once},
         {"another store sees it too", another_store_sees_it_too},
         {"the old key lives its grace", the_old_key_lives_its_grace},

@@ -27,6 +27,7 @@
 
 #include "credstore.h"
 #include "crypto/openssl.h"
+#include "txn.h"
 
 enum { FIELDS_MAX = 64, LINE_BYTES = 1 << 19, ACTORS_MAX = 1 << 15, LIST_MAX = 64 };
 
@@ -936,13 +937,25 @@ static void do_handle(session *s, const message *m)
 
 /* ---- one command ---- */
 
+/* The store looks at its clock at once, whatever the next verb is. */
+static credstore_status set_clock(session *s, int64_t now, credstore_error *err)
+{
+    cs_txn txn;
+    credstore_status status;
+
+    s->now = now;
+    status = cs_txn_read(s->store, &txn, err);
+    if (status == CREDSTORE_OK)
+        cs_txn_end(&txn);
+    return status;
+}
+
 static bool serve(session *s, const message *m)
 {
     credstore_error err = {0};
 
     if (strcmp(m->verb, "clock") == 0) {
-        s->now = (int64_t)number(m, "now");
-        put_status(CREDSTORE_OK, &err);
+        put_status(set_clock(s, (int64_t)number(m, "now"), &err), &err);
     } else if (strcmp(m->verb, "actor") == 0) {
         put_status(do_actor(s, m, &err), &err);
     } else if (strcmp(m->verb, "reopen") == 0) {

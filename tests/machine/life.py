@@ -354,7 +354,7 @@ class Wish:
 
 class Store:
     def __init__(self, now):
-        self.clock = self.last_change = now
+        self.clock = self.seen = self.last_change = now
         self.records = {}  # by place
         self.everything = []  # records in the order of their creation
         self.live = {k: [] for k in KINDS}
@@ -367,10 +367,16 @@ class Store:
         self.believed, self.candidate = now, 0  # how far the clock is believed, as it is stored
         self.ends = set()  # (time, record): when something of the record is over
 
+    def set_clock(self, now):
+        """The store has looked at it; seen is the largest time that its process saw."""
+        self.clock = now
+        if now > self.seen or self.seen - now >= DAY:
+            self.seen = now
+
     def now(self):
         """The clock, or the largest time seen while the clock is less than a day behind it."""
-        behind = self.last_change - self.clock
-        return self.last_change if 0 < behind < DAY else self.clock
+        behind = self.last_change - self.seen
+        return self.last_change if 0 < behind < DAY else self.seen
 
     # ---- places ----
 
@@ -661,8 +667,8 @@ class Store:
             self.check_hands_over(call, kind, wish, f, held)
         if done.state is not None:
             self.commit(action if r else CREATE, call, tenant, parent, done, r)
-            if name:
-                self.put_receipt(name, request, done)
+        if name:
+            self.put_receipt(name, request, done)
         return Change(done.record, done.record.now, done.record.used, done.token)
 
     def merge(self, action, kind, tenant, parent, id_, r, patch, origin, wish, grace, then, held):
@@ -815,15 +821,18 @@ class Store:
             r.removed, r.used = self.now(), 0
             self.live[r.kind].remove(r)
             self.purges.append(self.now() // DAY)
-        today = self.now() // DAY
-        for key in sorted((k for k in self.receipts if k[0] < today - 1),
-                          key=lambda k: k[0])[:4]:  # each change takes a few along
+        for key in self.receipts_over(self.clock_seen()[0])[:4]:  # each change takes a few along
             del self.receipts[key]
         self.last_change = self.now()
 
     def put_receipt(self, name, request, done):
-        self.receipts[self.now() // DAY, name] = (request, done.record, done.state.revision,
+        self.last_change = self.now()
+        self.receipts[self.now() // DAY, name] = (request, done.record, done.record.now.revision,
                                                   done.token, self.now())
+
+    def receipts_over(self, until):
+        """By the clock that is believed: one that runs ahead for a while drops none."""
+        return sorted((k for k in self.receipts if k[0] < until // DAY - 1), key=lambda k: k[0])
 
     # ---- lists ----
 
@@ -893,8 +902,7 @@ class Store:
                     unsure.append((r, mark[0]))
             if due:
                 mark[1] = mark[0]
-        today = self.now() // DAY
-        old = [k for k in self.receipts if k[0] < today - 1]
+        old = self.receipts_over(self.ended_by)
         for key in old:
             del self.receipts[key]
         kept = self.ended_by // DAY - 30  # by the clock that is believed
@@ -904,16 +912,20 @@ class Store:
             self.last_change = self.now()
         return unsure, self.work_off_ends()
 
+    def clock_seen(self):
+        """What is believed, and the candidate for it, after a look at the clock now."""
+        now = self.now()
+        if now - self.believed < DAY:
+            return now, 0
+        if self.candidate == 0 or now < self.candidate:
+            return self.believed, now
+        if now - self.candidate < DAY:
+            return self.believed, self.candidate
+        return (now, 0) if now - self.candidate < 2 * DAY else (self.candidate, now)
+
     def look_at_the_clock(self):
         now, was = self.now(), (self.believed, self.candidate)
-        if now - self.believed < DAY:
-            seen = now, 0
-        elif self.candidate == 0 or now < self.candidate:
-            seen = self.believed, now
-        elif now - self.candidate < DAY:
-            seen = was
-        else:
-            seen = (now, 0) if now - self.candidate < 2 * DAY else (self.candidate, now)
+        seen = self.clock_seen()
         self.ended_by = seen[0]
         moved = seen[0] - was[0]
         if seen[1] == was[1] and 0 <= moved < HOUR and now - self.last_change < MINUTE:
@@ -958,3 +970,4 @@ class Store:
 
     def reopen(self):
         self.marks = {}
+        self.seen = self.clock

@@ -1124,8 +1124,9 @@ class Machine:
             chosen = [i for i in every if i[0] < cursor[2]][-limit:]
         else:
             chosen = [i for i in every if not cursor or i[0] > cursor[2]][:limit]
-        if not chosen:
-            return chosen, (False, False)
+        if not chosen:  # then all lie on the cursor's other side
+            before = bool(cursor) and cursor[0] == "before"
+            return chosen, (bool(every) and before, bool(every) and not before)
         return chosen, (chosen[-1][0] < every[-1][0], every[0][0] < chosen[0][0])
 
     def note_cursors(self, what, here, chosen, first, last):
@@ -1290,7 +1291,7 @@ class Machine:
                 return lambda what, fields: compare(what, {
                     "http": "200", "revision": "0", "content_type": "application/json",
                     "body": "null"}, dict(fields))
-            if tags == s.revision:
+            if tags == s.revision and not r.used and ask.door_grants is None:
                 return lambda what, fields: compare(what, {
                     "http": "304", "revision": str(s.revision), "etag": f'"{s.revision}"'},
                     dict(fields))
@@ -1479,7 +1480,7 @@ class Machine:
         return [t for t in out if t is not None and now < t < now + 500 * DAY]
 
     def set_clock(self, now):
-        self.store.clock = now
+        self.store.set_clock(now)
         self.send(self.line("clock", {"now": now}), self.expect_ok)
 
     def turn(self):

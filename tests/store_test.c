@@ -1077,8 +1077,9 @@ static void test_clock(void **state)
 static void test_mad_clocks(void **state)
 {
     static const int64_t last = INT64_C(253402300799999); /* of the year 9999 */
-    static const int64_t clocks[][2] = {{INT64_MIN, 0}, {-1, 0},          {0, 0},
-                                        {last, last},   {last + 1, last}, {INT64_MAX, last}};
+    static const int64_t clocks[][2] = {
+        {INT64_MIN, FX_NOW}, {-1, FX_NOW},     {0, FX_NOW}, /* cannot tell */
+        {last, last},        {last + 1, last}, {INT64_MAX, last}};
     bench *b = *state;
 
     for (size_t i = 0; i < FX_COUNT(clocks); i++) {

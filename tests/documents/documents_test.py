@@ -435,6 +435,7 @@ class World:
 
     def open(self, how):
         self.driver = Driver(self.folder, how, self.clock.host, self.catalogue)
+        self.clock.seen = self.clock.host
         known = {p[0] for p in self.catalogue}
         for name, kind, roles, tenant in (("system", SYSTEM, 0, "dakota"),
                                           ("admin", USER, ADMIN, "devkit4ai"),
@@ -457,6 +458,7 @@ class World:
             step = rng.choice((0, 1, rng.randrange(1000), rng.randrange(10**5), 3600000))
             clock.host = max(clock.host, clock.last_change) + step
         self.driver.typed("clock", "the clock", now=clock.host)
+        clock.look()
         return clock.now()
 
     def new_place(self, kind):

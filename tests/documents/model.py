@@ -227,11 +227,16 @@ KINDS = (Checkbook(), Stripe(), ServiceCredential(), ApiKey())
 
 
 class Clock:
-    """The host's clock, and the store's: never behind the last change, unless by a day or more."""
+    """The host's clock, and the store's: never behind what was seen of it, nor the last change,
+    unless by a day or more."""
 
     def __init__(self, now):
-        self.host = self.last_change = now
+        self.host = self.seen = self.last_change = now
+
+    def look(self):
+        if self.host > self.seen or self.seen - self.host >= DAY_MS:
+            self.seen = self.host
 
     def now(self):
-        behind = self.last_change - self.host
-        return self.last_change if 0 < behind < DAY_MS else self.host
+        behind = self.last_change - self.seen
+        return self.last_change if 0 < behind < DAY_MS else self.seen

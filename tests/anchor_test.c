@@ -386,8 +386,12 @@ static void many_writers(void **state)
             alarm(60);
             for (uint64_t i = 0; i < ROUNDS; i++) {
                 const credstore_checkpoint point = some_point(1 + i * CHILDREN + c);
+                credstore_status written;
 
-                if (credstore_anchor_write(path, &point, 0, &err) != CREDSTORE_OK)
+                do /* the others may keep the lock for longer than it is waited for */
+                    written = credstore_anchor_write(path, &point, 0, &err);
+                while (written == CREDSTORE_E_BUSY);
+                if (written != CREDSTORE_OK)
                     _exit(1);
             }
             _exit(0);
@@ -419,7 +423,30 @@ static void many_writers(void **state)
 typedef struct scene_point {
     credstore_checkpoint point;
     char path[TEST_PATH_MAX + 32];
+    credstore_status status;
 } scene_point;
+
+ssize_t __real_read(int fd, void *out, size_t len);
+ssize_t __wrap_read(int fd, void *out, size_t len);
+
+static _Atomic bool ends_in_read; /* the thread that reads next */
+
+ssize_t __wrap_read(int fd, void *out, size_t len)
+{
+    if (atomic_exchange(&ends_in_read, false))
+        pthread_cancel(pthread_self()); /* the real one would end it */
+    return __real_read(fd, out, len);
+}
+
+/* A descriptor that somebody left has taken this number. */
+static int next_descriptor(void)
+{
+    const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    close(fd);
+    return fd;
+}
 
 static void *cancels_itself(void *arg)
 {
@@ -454,6 +481,41 @@ static void a_cancelled_writer(void **state)
     test_folder_remove(folder);
 }
 
+static void *is_cancelled_in_it(void *arg)
+{
+    scene_point *p = arg;
+
+    p->status = credstore_anchor_read(p->path, &p->point, NULL);
+    pthread_testcancel();
+    return NULL;
+}
+
+static void a_cancelled_reader(void **state)
+{
+    const credstore_checkpoint point = some_point(7);
+    scene_point p = {.status = CREDSTORE_E_INTERNAL};
+    char folder[TEST_PATH_MAX];
+    credstore_error err;
+    pthread_t thread;
+    void *result = NULL;
+    int next;
+
+    (void)state;
+    test_folder(folder);
+    snprintf(p.path, sizeof p.path, "%s/anchor", folder);
+    assert_int_equal(credstore_anchor_write(p.path, &point, 0, &err), CREDSTORE_OK);
+    next = next_descriptor();
+    atomic_store(&ends_in_read, true);
+    assert_int_equal(pthread_create(&thread, NULL, is_cancelled_in_it, &p), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_false(atomic_load(&ends_in_read));
+    assert_ptr_equal(result, PTHREAD_CANCELED);
+    assert_int_equal(next_descriptor(), next);
+    assert_int_equal(p.status, CREDSTORE_OK);
+    assert_int_equal(p.point.generation, 7);
+    test_folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_damaged_file),
         cmocka_unit_test(many_writers),
         cmocka_unit_test(a_cancelled_writer),
+        cmocka_unit_test(a_cancelled_reader),
     };
 
     chance = test_seed("anchor_test");

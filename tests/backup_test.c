@@ -1279,6 +1279,68 @@ static void a_child_outlives_it(void **state)
     place_close(&p);
 }
 
+int __real_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags);
+int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags);
+
+static dying *dies_at_put; /* amid the writing of a copy: all locks are held */
+
+int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags)
+{
+    if (dies_at_put != NULL)
+        fork_and_die(dies_at_put, 0, 0);
+    return __real_mdb_put(txn, dbi, key, value, flags);
+}
+
+/* Nor when they were restoring or erasing: both folders are free at once. */
+static void a_child_outlives(place *p, int verb, uint64_t before)
+{
+    char erasing[PATH_SIZE];
+    credstore_error err;
+    char c = 0;
+    dying d;
+    pid_t pid;
+
+    assert_int_equal(pipe(d.up) + pipe(d.down), 0);
+    pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        take_key_again(p);
+        dies_at_put = &d;
+        (void)run_verb(p, verb, &err);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(d.up[1]);
+    assert_int_equal(read(d.up[0], &c, 1), 1); /* it lives, and waits */
+    snprintf(erasing, sizeof erasing, "%s/.erasing", p->w.t.path);
+    assert_true(is_there(verb == SORTS ? p->part : erasing)); /* it was amid */
+    if (verb == SORTS)
+        assert_true(content_at(p, p->backup) == before);
+    life_ok(run_verb(p, verb, &err));
+    assert_true(content_at(p, p->w.t.path) == before);
+    close(d.up[0]);
+    close(d.down[0]);
+    close(d.down[1]);
+}
+
+static void a_child_outlives_restore_and_erase(void **state)
+{
+    credstore_error err;
+    uint64_t before;
+    place p;
+
+    (void)state;
+    place_open(&p, TEST_LMDB);
+    life_ok(back_up(&p, p.backup, 0, &err));
+    before = content(p.w.t.store);
+    place_leave(&p);
+    for (int verb = SORTS; verb < VERBS; verb++)
+        a_child_outlives(&p, verb, before);
+    assert_whole(&p, p.target);
+    assert_whole(&p, p.w.t.path);
+    place_close(&p);
+}
+
 /* What a killed one leaves goes with the next opening that may write. */
 static void leftovers(void **state)
 {
@@ -1457,6 +1519,7 @@ int main(void)
         cmocka_unit_test(old_ciphertext_goes),
         cmocka_unit_test(erase_refuses),
         cmocka_unit_test(a_child_outlives_it),
+        cmocka_unit_test(a_child_outlives_restore_and_erase),
         cmocka_unit_test(leftovers),
         cmocka_unit_test(killed_anywhere),
     };

@@ -214,6 +214,109 @@ static void actors_come_first(test_world *w)
     assert_int_equal(h.told_count, 0);
 }
 
+/* ---- keys that were narrowed ---- */
+
+/* A host that lets pass who holds a permission, and may narrow the key when it has answered. */
+typedef struct narrowing {
+    credstore_actor holder; /* who holds it, and nothing else */
+    unsigned asked, at;     /* of records; it narrows after its answer to question `at`, from 1 */
+    credstore *other;       /* the same store */
+    const credstore_call *call;
+    const char *id;
+} narrowing;
+
+static credstore_status permit(credstore *store, const credstore_call *call, const char *id,
+                               size_t count, credstore_error *err)
+{
+    static const char *const items[] = {"stripe:update"};
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .permissions = CREDSTORE_STRINGS(items, count)};
+
+    return credstore_api_key_update(store, call, id, &patch, NULL, err);
+}
+
+static int32_t holders_only(void *ctx, const credstore_question *q)
+{
+    const size_t words = sizeof q->actor->permissions / sizeof q->actor->permissions[0];
+    narrowing *n = ctx;
+    bool holds = true;
+    credstore_error err;
+
+    for (size_t i = 0; i < words; i++)
+        holds = holds && (n->holder.permissions[i] & ~q->actor->permissions[i]) == 0;
+    if (q->stage == CREDSTORE_QUESTION_RECORD && ++n->asked == n->at)
+        life_ok(permit(n->other, n->call, n->id, 0, &err));
+    return holds ? CREDSTORE_POLICY_ALLOW : CREDSTORE_POLICY_FORBID;
+}
+
+static credstore *open_second(test_world *w)
+{
+    credstore_options options = w->t.options;
+    credstore_key_source *key = NULL;
+    credstore *store = NULL;
+    credstore_error err;
+
+    life_ok(credstore_key_bytes(test_root_key, sizeof test_root_key, &key, &err));
+    options.key = key;
+    options.policy = NULL;
+    life_ok(credstore_open(w->t.path, &options, &store, &err));
+    credstore_key_source_free(key);
+    return store;
+}
+
+/* By the key as it was verified when it held all that it ever did. */
+static void key_changes(test_world *w, narrowing *n, unsigned value, credstore_status expected,
+                        unsigned asked)
+{
+    const credstore_call call = test_call(&n->holder);
+    const test_kind *k = test_kind_of(CREDSTORE_KIND_STRIPE);
+    const test_at at = test_at_of(k);
+    credstore_error err;
+    test_patch patch;
+
+    n->asked = 0;
+    test_patch_whole(k, &patch, value);
+    life_fails(expected, k->update(w->t.store, &call, &at, patch.u.bytes, NULL, &err));
+    assert_int_equal(n->asked, asked);
+}
+
+/* The host is shown what the key's record says now, and asked again where that changed before the
+   transaction saw it. */
+static void narrowed_keys(test_world *w)
+{
+    narrowing n = {0};
+    credstore_error err;
+    uint64_t generation;
+    life_key key;
+
+    n.holder = test_actor(CREDSTORE_ACTOR_API_KEY, 0, "", TEST_TENANT);
+    test_grant(w->t.store, &n.holder, "stripe:update");
+    w->t.options.policy = holders_only;
+    w->t.options.policy_ctx = &n;
+    life_ok(test_reopen(&w->t, &err));
+    key = life_issue(w, 0);
+    snprintf(n.holder.id, sizeof n.holder.id, "%s", key.id);
+    life_ok(permit(w->t.store, &w->call, key.id, 1, &err));
+    key_changes(w, &n, 1, CREDSTORE_OK, 1);
+    life_ok(permit(w->t.store, &w->call, key.id, 0, &err));
+    key_changes(w, &n, 2, CREDSTORE_E_FORBIDDEN, 1);
+    life_ok(permit(w->t.store, &w->call, key.id, 1, &err));
+    key_changes(w, &n, 2, CREDSTORE_OK, 1);
+    if (w->t.engine != TEST_LMDB)
+        return; /* a hook must not call its own store */
+    n.other = open_second(w);
+    n.call = &w->call;
+    n.id = key.id;
+    n.at = 1;
+    generation = test_generation(w->t.store);
+    key_changes(w, &n, 3, CREDSTORE_E_FORBIDDEN, 2);
+    assert_int_equal(test_generation(w->t.store), generation + 1); /* the narrowing alone */
+    n.at = 0;
+    life_ok(permit(w->t.store, &w->call, key.id, 1, &err));
+    key_changes(w, &n, 3, CREDSTORE_OK, 1);
+    credstore_close(n.other);
+}
+
 /* ---- events ---- */
 
 static void reveals_are_told(test_world *w)
@@ -368,6 +471,7 @@ int main(void)
         {"reveals are told", reveals_are_told},
     };
     static const test_row rows[] = {
+        {"narrowed keys", narrowed_keys},
         {"replays are asked about", replays_are_asked_about},
         {"clocks are told", clocks_are_told},
         {"no secret is told", no_secret_is_told},

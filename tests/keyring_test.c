@@ -470,6 +470,90 @@ static void test_provider_fails(void **state)
         }
 }
 
+/* OK, and no key, at the turn of the fault: as a provider might that is out of memory. */
+static int32_t load_nothing(void *ctx, uint32_t suite, credstore_bytes key, void **out)
+{
+    fx_crypto *c = ctx;
+
+    if (!fx_fails_now(&c->fault[FX_KEY_LOAD])) {
+        atomic_fetch_add(&c->loaded, 1);
+        return cs_crypto_openssl.key_load(c->openssl, suite, key, out);
+    }
+    *out = NULL;
+    return CREDSTORE_CRYPTO_OK;
+}
+
+static void test_provider_loads_nothing(void **state)
+{
+    static credstore_crypto provider;
+    bench *b = *state;
+    const fx_fault once = {.times = 1};
+    const uint8_t raw[CS_DATA_KEY_LEN] = {1};
+    cs_data_key key = {.handle = b};
+    credstore_error err = {0};
+    unsigned skip = 0;
+
+    provider = fx_provider;
+    provider.key_load = load_nothing;
+    b->sealer.crypto = &provider;
+    b->crypto.fault[FX_KEY_LOAD] = once;
+    fx_fails(cs_data_key_load(&b->sealer, CREDSTORE_SUITE_HMAC_SHA256, raw, &key, &err),
+             CREDSTORE_E_INTERNAL, &err);
+    assert_null(key.handle);
+    for (bool hit = true; hit; skip++) {
+        const fx_fault later = {.skip = (int)skip, .times = 1};
+        credstore_status status;
+        cs_keyring ring = {0};
+
+        b->crypto.fault[FX_KEY_LOAD] = later;
+        status = load(b, &b->body, &b->secret, &ring);
+        hit = b->crypto.fault[FX_KEY_LOAD].times == 0;
+        assert_int_equal(status, hit ? CREDSTORE_E_INTERNAL : CREDSTORE_OK);
+        cs_keyring_free(&b->sealer, &ring);
+    }
+    assert_int_equal(skip, 4 + 1); /* each of the four keys */
+    b->sealer.crypto = &fx_provider;
+}
+
+/* Nor does it open a store, whichever key it is: neither a new one nor one that is there. */
+static void test_store_without_a_key(void **state)
+{
+    static credstore_crypto provider;
+    credstore_error err = {0};
+    fx f;
+
+    (void)state;
+    fx_begin(&f);
+    provider = fx_provider;
+    provider.key_load = load_nothing;
+    f.options.crypto = &provider;
+    for (int is_there = 0; is_there < 2; is_there++) {
+        const unsigned before = f.crypto.loaded;
+        int loads;
+
+        credstore_close(fx_open(&f));
+        loads = (int)(f.crypto.loaded - before);
+        assert_true(loads > 4); /* the keyring's, and the root's */
+        for (int skip = 0; skip < loads; skip++) {
+            const fx_fault once = {.skip = skip, .times = 1};
+            credstore *store = NULL;
+
+            if (!is_there) {
+                cs_storage_memory.close(f.engine.memory);
+                fx_ok(cs_memory_new(&f.engine.memory, &err), &err);
+            }
+            f.crypto.fault[FX_KEY_LOAD] = once;
+            fx_fails(credstore_open(NULL, &f.options, &store, &err), CREDSTORE_E_INTERNAL, &err);
+            assert_null(store);
+            assert_int_equal(f.crypto.fault[FX_KEY_LOAD].times, 0);
+            assert_int_equal(f.crypto.loaded, f.crypto.freed);
+            cs_error_clear(&err);
+        }
+        credstore_close(fx_open(&f));
+    }
+    fx_end(&f);
+}
+
 /* ---- a store opened through a slot that has READ alone ---- */
 
 static void test_read_slot(void **state)
@@ -535,6 +619,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_impossible_lengths, begin, end),
         cmocka_unit_test_setup_teardown(test_unknown_suite, begin, end),
         cmocka_unit_test_setup_teardown(test_provider_fails, begin, end),
+        cmocka_unit_test_setup_teardown(test_provider_loads_nothing, begin, end),
+        cmocka_unit_test(test_store_without_a_key),
         cmocka_unit_test(test_read_slot),
     };
 

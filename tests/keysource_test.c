@@ -38,7 +38,10 @@ enum { KEY_LEN = CS_ROOT_KEY_LEN, NOBODY = 65534 };
 
 enum { ALLOC, RANDOM, READ, WRITE, FSYNC, FCHMOD, LINK, FSTAT, CALLS };
 
-/* The fail_at-th call of a function fails with the code; 0 is none. */
+enum { CANCELLED = -1 };
+
+/* The fail_at-th call of a function fails with the code; 0 is none. CANCELLED: it does not fail,
+   but the thread is cancelled right before. */
 static struct {
     atomic_int calls, fail_at, code;
 } traps[CALLS];
@@ -51,6 +54,8 @@ static bool fails(size_t call)
 {
     if (atomic_fetch_add(&traps[call].calls, 1) + 1 != atomic_load(&traps[call].fail_at))
         return false;
+    if (atomic_load(&traps[call].code) == CANCELLED)
+        return pthread_cancel(pthread_self()) != 0;
     errno = atomic_load(&traps[call].code);
     return true;
 }
@@ -611,6 +616,65 @@ static void test_another_was_first(void **state)
     assert_int_equal(entries(p->folder), 1);
 }
 
+/* ---- a thread that is cancelled ----------------------------------------------------------------
+ */
+
+static void *make_and_end(void *arg)
+{
+    racer *r = arg;
+
+    (void)credstore_key_file(r->path, CREDSTORE_KEY_CREATE, &r->source, NULL);
+    pthread_testcancel();
+    return NULL;
+}
+
+/* A descriptor that somebody left has taken this number. */
+static int next_descriptor(void)
+{
+    const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    return fd;
+}
+
+/* It ends after the call: no descriptor, no temporary file, no key is left by the way. */
+static void test_cancelled(void **state)
+{
+    static const struct {
+        size_t call;
+        int nth;
+    } rows[] = {{RANDOM, 1}, {FCHMOD, 1}, {WRITE, 1}, {FSYNC, 1},
+                {LINK, 1},   {FSYNC, 2},  {FSTAT, 1}, {READ, 1}};
+    const place *p = *state;
+    const int next = next_descriptor();
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        racer r = {p->path, NULL, NULL};
+        credstore_key_source *again;
+        pthread_t thread;
+        void *result = NULL;
+
+        reset();
+        trap(rows[i].call, rows[i].nth, CANCELLED);
+        assert_int_equal(pthread_create(&thread, NULL, make_and_end, &r), 0);
+        assert_int_equal(pthread_join(thread, &result), 0);
+        assert_ptr_equal(result, PTHREAD_CANCELED);
+        assert_int_equal(next_descriptor(), next);
+        assert_int_equal(entries(p->folder), 1);
+        reset();
+        again = taken(p->path, 0);
+        assert_non_null(r.source);
+        assert_memory_equal(cs_secret_bytes(again->key), cs_secret_bytes(r.source->key), KEY_LEN);
+        credstore_key_source_free(again);
+        credstore_key_source_free(r.source);
+        assert_int_equal(unlink(p->path), 0);
+    }
+}
+
+/* ---- after fork -------------------------------------------------------------------------------
+ */
+
 static void free_in_child(credstore_key_source *source)
 {
     credstore_key_source_free(source);
@@ -710,6 +774,7 @@ int main(void)
         IN_A_FOLDER(test_interrupted_random),
         IN_A_FOLDER(test_many_create_one),
         IN_A_FOLDER(test_another_was_first),
+        IN_A_FOLDER(test_cancelled),
         IN_A_FOLDER(test_fork),
         IN_A_FOLDER(test_fork_takes_the_key),
     };

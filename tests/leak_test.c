@@ -165,6 +165,79 @@ static void states_of_a_token(test_world *w)
     is(w, first.token, 0, 0);
 }
 
+static void digest_of(test_world *w, const char *token, uint8_t out[CS_DIGEST_LEN])
+{
+    const cs_sealer *sealer = &w->t.store->sealer;
+
+    assert_int_equal(sealer->crypto->digest(sealer->ctx, cs_bytes_of(token), out),
+                     CREDSTORE_CRYPTO_OK);
+}
+
+/* In any order. */
+static void two_know(test_world *w, const char *token, const char *past, const char *current)
+{
+    const credstore_leaks *leaks = NULL;
+    credstore_error err;
+
+    life_ok(credstore_leak_find(w->t.store, &w->call, token, CREDSTORE_NTS, &leaks, &err));
+    assert_int_equal(leaks->count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const credstore_leak *leak = leaks->items[i];
+        const bool is_past = strcmp(leak->id, past) == 0;
+
+        assert_string_equal(leak->id, is_past ? past : current);
+        assert_int_equal(leak->state, is_past ? CREDSTORE_LEAK_PAST : CREDSTORE_LEAK_CURRENT);
+    }
+    assert_string_not_equal(leaks->items[0]->id, leaks->items[1]->id);
+    credstore_free(leaks);
+}
+
+/* A token that one record rolled away and another imported since: both are told, and that it is
+   good. */
+static void a_token_that_two_know(test_world *w)
+{
+    const life_key first = life_issue(w, 0);
+    const credstore_api_key_patch patch = life_api_key_patch("imported");
+    const credstore_api_key *second = NULL;
+    uint8_t digest[CS_DIGEST_LEN];
+    const credstore_api_key_origin origin = {.struct_size = sizeof origin, .token_sha256 = digest};
+    life_key rolled = first;
+    credstore_error err;
+
+    life_roll(w, &rolled, 0);
+    is(w, first.token, CREDSTORE_LEAK_PAST, 0);
+    digest_of(w, first.token, digest);
+    life_ok(credstore_api_key_create(w->t.store, &w->call, &origin, &patch, &second, &err));
+    life_verifies(w, first.token, CREDSTORE_OK);
+    two_know(w, first.token, first.id, second->id);
+    is(w, rolled.token, CREDSTORE_LEAK_CURRENT, 0);
+    credstore_free(second);
+}
+
+/* One that came from another store with its id is found by either way, and told once. */
+static void a_token_with_its_id(test_world *w)
+{
+    const credstore_api_key_patch patch = life_api_key_patch("imported");
+    uint8_t digest[CS_DIGEST_LEN];
+    test_world *other = calloc(1, sizeof *other);
+    credstore_error err;
+    life_key key;
+
+    assert_non_null(other);
+    test_open(&other->t, TEST_MEMORY);
+    other->root = test_root(other->t.store);
+    other->call = test_call(&other->root);
+    key = life_issue(other, 0);
+    test_close(&other->t);
+    free(other);
+    digest_of(w, key.token, digest);
+    const credstore_api_key_origin origin = {
+        .struct_size = sizeof origin, .id = key.id, .token_sha256 = digest};
+    life_ok(credstore_api_key_create(w->t.store, &w->call, &origin, &patch, NULL, &err));
+    life_verifies(w, key.token, CREDSTORE_OK);
+    is(w, key.token, CREDSTORE_LEAK_CURRENT, 0);
+}
+
 static void who_may_ask(test_world *w)
 {
     const credstore_actor admin =
@@ -392,6 +465,8 @@ int main(void)
     static const test_row rows[] = {
         {"states of a secret", states_of_a_secret},
         {"states of a token", states_of_a_token},
+        {"a token that two know", a_token_that_two_know},
+        {"a token with its id", a_token_with_its_id},
         {"who may ask", who_may_ask},
         {"it does not grow", it_does_not_grow},
         {"nor with graces", nor_with_graces},

@@ -352,6 +352,49 @@ static void checkpoints(test_world *w)
     verifies(w, &other, CREDSTORE_E_INVALID);
 }
 
+static void prunes(test_world *w, const credstore_checkpoint *up_to, credstore_status expected)
+{
+    const uint64_t generation = test_generation(w->t.store);
+    uint32_t more = 7;
+    credstore_error err;
+
+    life_fails(expected, credstore_audit_prune(w->t.store, &w->call, up_to, &more, &err));
+    assert_int_equal(more, 0);
+    if (expected != CREDSTORE_OK)
+        assert_int_equal(test_generation(w->t.store), generation);
+}
+
+/* What was pruned already is held against the chain as what is pruned now. */
+static void prunings(test_world *w)
+{
+    credstore_checkpoint first, second, other;
+
+    any_kind(w);
+    make(w, 4);
+    first = checkpoint(w);
+    other = first;
+    other.chain[CS_CHAIN_LEN - 1] ^= 1;
+    prunes(w, &other, CREDSTORE_E_ROLLBACK); /* nothing is pruned yet */
+    prunes(w, &first, CREDSTORE_OK);
+    prunes(w, &first, CREDSTORE_OK); /* again: nothing is left to do */
+    for (size_t i = 0; i < sizeof other.chain; i++) {
+        other = first;
+        other.chain[i] ^= 1;
+        prunes(w, &other, CREDSTORE_E_ROLLBACK);
+        verifies(w, &other, CREDSTORE_E_ROLLBACK); /* which says the same */
+    }
+    other = first; /* before it nobody knows any more */
+    other.seq--;
+    prunes(w, &other, CREDSTORE_OK);
+    second = checkpoint(w);
+    assert_int_equal(second.seq, first.seq + 1); /* the pruning's own entry */
+    other = second;
+    other.seq++;
+    prunes(w, &other, CREDSTORE_E_ROLLBACK);
+    verifies(w, &first, CREDSTORE_OK);
+    prunes(w, &second, CREDSTORE_OK);
+}
+
 static void checkpoints_of_another_store(test_world *w)
 {
     test_world *other = calloc(1, sizeof *other);
@@ -535,6 +578,7 @@ int main(void)
         {"each tenant its own", each_tenant_its_own},
         {"a wait ends", a_wait_ends},
         {"checkpoints", checkpoints},
+        {"prunings", prunings},
         {"checkpoints of another store", checkpoints_of_another_store},
         {"edited entries", edited_entries},
         {"members of a newer library", members_of_a_newer_library},

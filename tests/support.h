@@ -16,6 +16,7 @@
 
 #include "credstore.h"
 #include "kind.h"
+#include "quick.h"
 #include "record.h"
 
 /* ---- chance ---- */

@@ -31,8 +31,10 @@ int32_t __wrap_credstore_sink_borrow(credstore_sink *sink, credstore_bytes key,
     uint8_t *block;
     int32_t result;
 
-    if (!copies_only)
-        return __real_credstore_sink_borrow(sink, key, value);
+    if (!copies_only) {
+        result = __real_credstore_sink_borrow(sink, key, value);
+        return deaf == NULL ? result : deaf(result);
+    }
     block = malloc(key.len + value.len + 1);
     assert_non_null(block);
     memcpy(block, key.ptr, key.len);
@@ -50,9 +52,11 @@ void *__real_calloc(size_t count, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 
 static bool out_of_memory;
+static atomic_size_t allocated; /* times */
 
 void *__wrap_calloc(size_t count, size_t size)
 {
+    allocated++;
     return out_of_memory ? NULL : __real_calloc(count, size);
 }
 
@@ -1126,9 +1130,9 @@ static bool stop_at_two(void *arg, credstore_bytes key, credstore_bytes value)
     return l->pairs < 2;
 }
 
-static void test_scan(void **state)
+/* entries: of the audit. */
+static void scans(bench *b, size_t entries)
 {
-    bench *b = *state;
     cs_key from = {1, {CS_TABLE_LANE}}, to = {1, {CS_TABLE_LANE + 1}};
     look looks[5] = {{0, NULL}};
     const cs_scan all = {.visit = count_pairs, .arg = &looks[0]};
@@ -1141,7 +1145,7 @@ static void test_scan(void **state)
 
     fx_ok(cs_txn_read(b->store, &txn, &err), &err);
     fx_ok(cs_txn_scan(&txn, &from, &to, &all, &err), &err);
-    assert_int_equal(looks[0].pairs, 3 + 1); /* three entries and the head */
+    assert_int_equal(looks[0].pairs, entries + 1); /* and the head */
     fx_ok(cs_txn_scan(&txn, &from, &to, &two, &err), &err);
     assert_int_equal(looks[1].pairs, 2);
     fx_ok(cs_txn_scan(&txn, &from, &to, &three, &err), &err);
@@ -1153,6 +1157,125 @@ static void test_scan(void **state)
     fx_ok(cs_txn_scan(&txn, &from, &to, &none, &err), &err);
     assert_int_equal(looks[4].pairs, 0);
     cs_txn_end(&txn);
+}
+
+static void test_scan(void **state)
+{
+    scans(*state, 3);
+}
+
+/* Shows all that there is, whatever was asked and answered. */
+static int32_t show_all(void *ctx, void *txn, credstore_bytes from, credstore_bytes to,
+                        uint32_t reverse, uint32_t limit, credstore_sink *out)
+{
+    (void)limit;
+    return fx_engine_scan(ctx, txn, from, to, reverse, 0, out);
+}
+
+/* And another value after the one that is there. */
+static int32_t get_twice(void *ctx, void *txn, credstore_bytes key, credstore_sink *out)
+{
+    const int32_t result = fx_engine_get(ctx, txn, key, out);
+
+    if (result == CREDSTORE_STORAGE_OK)
+        (void)credstore_sink_borrow(out, key, cs_bytes_of("another"));
+    return result;
+}
+
+/* A copy is made of what is shown, and of no more. */
+static void copies_one(bench *b)
+{
+    const cs_key from = {1, {0}}, to = {0, {0}};
+    look l = {0};
+    const cs_scan one = {.limit = 1, .visit = count_pairs, .arg = &l};
+    credstore_error err = {0};
+    size_t before;
+    cs_txn txn;
+
+    fx_ok(cs_txn_read(b->store, &txn, &err), &err);
+    before = allocated;
+    fx_ok(cs_txn_scan(&txn, &from, &to, &one, &err), &err);
+    assert_int_equal(l.pairs, 1);
+    assert_int_equal(allocated - before, copies_only ? 1 : 0);
+    cs_txn_end(&txn);
+}
+
+/* Nothing is shown after STOP, nor beyond the limit, to whoever asked: he may have no room. */
+static void test_deaf_engine(void **state)
+{
+    static credstore_storage engine;
+    bench *b = *state;
+
+    engine = fx_storage;
+    engine.scan = show_all;
+    engine.get = get_twice;
+    b->f.options.storage = &engine;
+    deaf = always_ok;
+    for (int i = 0; i < 2; i++) {
+        const credstore_actor actor = fx_system();
+        const credstore_call call = fx_call(&actor);
+        credstore_check_result result = {.struct_size = sizeof result};
+        credstore_error err;
+
+        copies_only = i != 0;
+        credstore_close(b->store);
+        b->store = fx_open(&b->f);
+        scans(b, 3 + (size_t)i);
+        copies_one(b);
+        goes_on(b, 2 + (uint64_t)i);
+        fx_ok(credstore_check(b->store, &call, NULL, &result, &err), &err);
+        assert_int_equal(result.findings, 0);
+    }
+}
+
+/* Who only passes over the values makes no copies of them, however many there are. */
+static void test_passing_scan(void **state)
+{
+    static const bool kept[] = {true, false};
+    const cs_key from = {1, {0}}, to = {0, {0}};
+    bench *b = *state;
+
+    copies_only = true;
+    for (size_t i = 0; i < FX_COUNT(kept); i++) {
+        look l = {0};
+        const cs_scan scan = {.visit = count_pairs, .arg = &l, .passing = !kept[i]};
+        credstore_error err = {0};
+        size_t before;
+        cs_txn txn;
+
+        fx_ok(cs_txn_read(b->store, &txn, &err), &err);
+        before = allocated;
+        fx_ok(cs_txn_scan(&txn, &from, &to, &scan, &err), &err);
+        assert_int_equal(l.pairs, b->before.count);
+        assert_int_equal(allocated - before, kept[i] ? l.pairs : 0);
+        assert_int_equal(txn.copies != NULL, kept[i]);
+        cs_txn_end(&txn);
+    }
+}
+
+static size_t cost_of_statistics(bench *b)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    const credstore_stats *stats = NULL;
+    const size_t before = allocated;
+    credstore_error err;
+
+    fx_ok(credstore_statistics(b->store, &call, CREDSTORE_STATISTICS_KINDS, &stats, &err), &err);
+    credstore_free(stats);
+    return allocated - before;
+}
+
+static void test_counting_is_passing(void **state)
+{
+    bench *b = *state;
+    size_t before;
+
+    copies_only = true;
+    before = cost_of_statistics(b);
+    for (uint64_t revision = 2; revision < 30; revision++)
+        goes_on(b, revision);
+    assert_int_equal(cost_of_statistics(b), before);
 }
 
 /* ---- the head ---- */
@@ -1233,6 +1356,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nonces_differ, begin, end),
         cmocka_unit_test(test_writers_that_do_not_wait),
         cmocka_unit_test_setup_teardown(test_scan, begin, end),
+        cmocka_unit_test_setup_teardown(test_deaf_engine, begin, end),
+        cmocka_unit_test_setup_teardown(test_passing_scan, begin, end),
+        cmocka_unit_test_setup_teardown(test_counting_is_passing, begin, end),
         cmocka_unit_test_setup_teardown(test_head_moves_with_each_commit, begin, end),
         cmocka_unit_test_setup_teardown(test_head_lost, begin, end),
     };

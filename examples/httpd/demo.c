@@ -18,6 +18,7 @@
 #define PROJECT         "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 #define API_KEY         "2XkQ7dYbW9sJ4mNc8RtVfLpZgHa" /* the one to be updated */
 #define CALLER          "2XkQ8eZcX0tK5nPd9SuWgMqAhJb" /* the one to call with */
+enum { CALLERS = 1000 };
 
 static const int64_t t_2023 = INT64_C(1699335116000); /* 2023-11-07T05:31:56Z */
 static const int64_t t_2019 = INT64_C(1577470279117); /* 2019-12-27T18:11:19.117Z */
@@ -96,14 +97,26 @@ static bool make_api_key(credstore *store, const credstore_call *call, const cha
                 &err);
 }
 
-/* The key to call with. Its text was shown once, by an earlier start perhaps: a new one. */
-static bool roll_caller(credstore *store, const credstore_call *call, demo_access *out)
+/* The key to call with. Its text was shown once, by an earlier start perhaps: a new one. If it was
+   deleted, its id does not come back: then the next id's, which later starts find again. */
+static bool make_caller(credstore *store, const credstore_call *call, demo_access *out)
 {
+    static const char *const permissions[] = {"checkbook:read", "checkbook:update"};
+    credstore_status status = CREDSTORE_E_NOT_FOUND;
     credstore_secret *key = NULL;
     credstore_error err;
     bool ok = true;
 
-    if (credstore_api_key_roll(store, call, CALLER, 0, &key, NULL, &err) != CREDSTORE_OK)
+    for (unsigned i = 0; i < CALLERS && status == CREDSTORE_E_NOT_FOUND; i++) {
+        char id[] = CALLER;
+
+        if (i > 0)
+            snprintf(id + strlen(id) - 3, 4, "%03u", i);
+        if (!make_api_key(store, call, id, "Demonstration", permissions, 2))
+            return false;
+        status = credstore_api_key_roll(store, call, id, 0, &key, NULL, &err);
+    }
+    if (status != CREDSTORE_OK)
         return service_failed("API key", &err);
     if (credstore_secret_len(key) < sizeof out->api_key)
         memcpy(out->api_key, credstore_secret_ptr(key), credstore_secret_len(key) + 1);
@@ -144,7 +157,6 @@ static bool open_sessions(credstore *store, session_list *sessions, demo_access 
 bool demo_prepare(credstore *store, session_list *sessions, demo_access *out)
 {
     static const char *const reads[] = {"readApplications"};
-    static const char *const checkbook[] = {"checkbook:read", "checkbook:update"};
     credstore_actor root = {.struct_size = sizeof root,
                             .type = CREDSTORE_ACTOR_USER,
                             .roles = CREDSTORE_ROLE_SUPER,
@@ -156,8 +168,7 @@ bool demo_prepare(credstore *store, session_list *sessions, demo_access *out)
     return service_grant(store, &root, "*") && make_checkbook(store, &call) &&
            make_stripe(store, &call) && make_service_credential(store, &call) &&
            make_api_key(store, &call, API_KEY, "Import", reads, 1) &&
-           make_api_key(store, &call, CALLER, "Demonstration", checkbook, 2) &&
-           roll_caller(store, &call, out) && open_sessions(store, sessions, out);
+           make_caller(store, &call, out) && open_sessions(store, sessions, out);
 }
 
 void demo_print(const demo_access *d)

@@ -6,15 +6,17 @@
  *
  * A line of PLAN is one connection: METHOD, PATH, a header and a body, with tabs between them. Each
  * '@' of the body becomes the number of the request, so that every request changes the record. The
- * ETag of each answer has to be the one before plus one. Prints, for each line, the first ETag, the
- * last one and the number of answers ("0 0 N" of a server without them), then "total REQUESTS
- * MILLISECONDS"; fails at the first answer that is not 2xx.
+ * ETag of each answer has to be the one before plus one. Prints "all answered" when each connection
+ * has had its first answer; at the end, for each line, the first ETag, the last one and the number
+ * of answers ("0 0 N" of a server without them), then "total REQUESTS MILLISECONDS"; fails at the
+ * first answer that is not 2xx.
  */
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +35,7 @@ typedef struct worker {
     int64_t until;
     uint64_t first, last, answers;
     bool failed;
+    atomic_size_t *silent; /* of all workers: those who have had no answer yet */
 } worker;
 
 static int64_t now_ms(void)
@@ -138,8 +141,12 @@ static bool take_answer(worker *w, const char *text)
         return fail(w, "not a success", text);
     if (w->answers > 0 && revision != (w->last == 0 ? 0 : w->last + 1))
         return fail(w, "the revision is not the next one", text);
-    if (w->answers == 0)
+    if (w->answers == 0) {
         w->first = revision;
+        if (atomic_fetch_sub(w->silent, 1) == 1 &&
+            (puts("all answered") < 0 || fflush(stdout) != 0))
+            return fail(w, "no output", "");
+    }
     w->last = revision;
     w->answers++;
     return true;
@@ -186,8 +193,11 @@ static int run(worker *workers, size_t count)
     pthread_t threads[WORKERS_MAX];
     const int64_t begin = now_ms();
     uint64_t total = 0;
+    atomic_size_t silent = count;
     bool failed = false;
 
+    for (size_t i = 0; i < count; i++)
+        workers[i].silent = &silent;
     for (size_t i = 0; i < count; i++)
         if (pthread_create(&threads[i], NULL, work, &workers[i]) != 0)
             return 1;

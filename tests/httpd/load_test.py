@@ -68,7 +68,7 @@ def load(port, seconds, plan_file, pid=None):
         seen.append(memory(pid))
     out, err = process.communicate()
     tally.check(process.returncode == 0 and err == "", f"the client: {err}")
-    lines = [tuple(map(int, line.split())) for line in out.splitlines()[:-1]]
+    lines = [tuple(map(int, line.split())) for line in out.splitlines()[1:-1]]
     _, total, spent = out.splitlines()[-1].split()
     return lines, int(total) * 1000 / int(spent), seen
 
@@ -116,7 +116,7 @@ def stopped_under_load(folder, plan, plan_file, before):
     write_plan(plan_file, plan)
     client = subprocess.Popen([CLIENT, str(service.port), "60", plan_file],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
+    tally.same(client.stdout.readline(), "all answered\n", "before SIGTERM")
     service.stop()
     out, err = client.communicate()
     tally.same(err.count("no answer"), len(plan), "connections that were ended")

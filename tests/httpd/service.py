@@ -5,6 +5,7 @@ CREDSTORE_HTTPD_UNDER is what it runs under ("valgrind ..."), CREDSTORE_VARIANT 
 import atexit
 import json
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -52,13 +53,15 @@ def work_folder():
 
 
 class Service:
-    """Its JSON line's members are attributes."""
+    """Its JSON line's members are attributes. files: its limit of open files, soft and hard."""
 
-    def __init__(self, folder, *options, demo=True):
+    def __init__(self, folder, *options, demo=True, files=None):
         self.errors = open(os.path.join(folder, "errors"), "w+", encoding="utf-8")
         command = UNDER + [PROGRAM, "--store", os.path.join(folder, "store"), "--port", "0"]
+        limit = files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
         self.process = subprocess.Popen(command + ["--demo"] * demo + list(options),
-                                        stdout=subprocess.PIPE, stderr=self.errors)
+                                        stdout=subprocess.PIPE, stderr=self.errors,
+                                        preexec_fn=limit)
         atexit.register(self.process.kill)
         self.line = self.process.stdout.readline().decode()
         self.told = json.loads(self.line) if self.line.endswith("\n") else {}
@@ -71,12 +74,16 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(60 * SLOW)
         rest = self.process.stdout.read()
-        self.errors.seek(0)
-        said = self.errors.read()
+        said = self.said()
         tally.same(code, 0, "the exit status after SIGTERM")
         tally.same(rest, b"", "stdout after the line")
         tally.check(say in said and (say != "" or said == ""), f"stderr: {said}")
         return said
+
+    def said(self):
+        """On stderr, until now."""
+        self.errors.seek(0)
+        return self.errors.read()
 
     def bearer(self, token=None):
         return {"Authorization": f"Bearer {token or self.admin_token}"}
@@ -100,6 +107,9 @@ class Connection:
     def __init__(self, port, wait=30):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=wait * SLOW)
         self.file = self.socket.makefile("rb")
+
+    def fileno(self):
+        return self.socket.fileno()
 
     def send(self, data):
         self.socket.sendall(data if isinstance(data, bytes) else data.encode())

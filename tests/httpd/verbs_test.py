@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from service import SLOW, Connection, Service, tally, until, work_folder
+from service import Connection, Service, tally, until, work_folder
 
 CHECKBOOK = "/internal/checkbook/client-credentials"
 STRIPE = "/api/v1/payments/stripe/projects"
@@ -192,21 +192,51 @@ def sessions(folder):
 def maintenance(folder):
     """What it writes down is there after a kill."""
     service = Service(folder, "--maintain", "1")
-    identity = service.api_key.split("_")[1][:27]
-    Client(service, x_api_key=service.api_key).ask(200, "GET", CHECKBOOK)
     admin = Client(service, **service.bearer())
+    new = {"description": "d", "flatPermissionsList": ["checkbook:read"]}
+    made = admin.ask(201, "POST", "/apikeys", new).json()
 
     def used():
-        return admin.ask(200, "GET", f"/apikeys/{identity}").json()["lastUsedAt"]
+        answer = Connection(service.port).ask("GET", f"/apikeys/{made['id']}", service.bearer())
+        return answer.json()["lastUsedAt"]
 
-    time.sleep(3 * SLOW)
-    before = used()
+    tally.same(used(), None, "last used, of a key that was not")
+    Client(service, x_api_key=made["key"]).ask(200, "GET", CHECKBOOK)
+    before = until(used, 60)
     service.process.kill()
     service.process.wait()
     service = Service(folder)
-    admin = Client(service, **service.bearer())
     tally.check(before is not None and used() == before, f"last used: {before}")
     service.stop()
+
+
+def caller_removed(folder):
+    """The demonstration's own key is deleted: another comes at the next start, whose one before is
+    void as ever."""
+    keys = []
+    for _ in range(3):
+        service = Service(folder)
+        if not tally.check("api_key" in service.told, f"start {len(keys) + 1}: no line"):
+            return
+        keys.append(service.api_key)
+        at = f"{CHECKBOOK}/{service.checkbook_id}"
+        own = Client(service, x_api_key=service.api_key)
+        own.ask(200, "PUT", at, {"is_active": True})
+        for old in keys[:-1]:
+            Client(service, x_api_key=old).ask(401, "GET", at)
+        if len(keys) < 3:
+            admin = Client(service, **service.bearer())
+            admin.ask(204, "DELETE", f"/apikeys/{identity_of(service.api_key)}")
+            own.ask(401, "GET", at)
+        service.stop()
+    service = Service(folder)  # and nothing was deleted now
+    tally.same(identity_of(service.api_key), identity_of(keys[2]), "the key that is rolled")
+    Client(service, x_api_key=keys[2]).ask(401, "GET", at)
+    service.stop()
+
+
+def identity_of(key):
+    return key.split("_")[1][:27]
 
 
 def holds(service, name):
@@ -276,6 +306,7 @@ def main():
     service.stop(say="E_BUSY")
     sessions(work_folder())
     maintenance(folder)
+    caller_removed(work_folder())
     the_end(folder)
     tally.end()
 

@@ -28,6 +28,7 @@
 
 #include "credstore/backend.h"
 #include "mem.h"
+#include "../quick.h"
 #include "storage/engines.h"
 #include "storage/lmdb_env.h"
 
@@ -127,12 +128,12 @@ static inline int make_root(void **state)
     return mkdtemp(root) == NULL ? -1 : 0;
 }
 
-/* The same where locks are as everywhere and nothing waits for a disk. */
+/* The same where nothing waits for a disk. */
 static inline int make_quick_root(void **state)
 {
     (void)state;
-    snprintf(root, sizeof root, "/dev/shm/engine_test.XXXXXX");
-    return mkdtemp(root) == NULL ? make_root(state) : 0;
+    snprintf(root, sizeof root, "%.64s/engine_test.XXXXXX", test_quick_base());
+    return mkdtemp(root) == NULL ? -1 : 0;
 }
 
 static inline int remove_root(void **state)

@@ -499,7 +499,7 @@ static void held_turn_stops_writers_only(void **state)
         start = work_now_us();
         assert_status(CREDSTORE_E_BUSY, work_write(f.stores[i], &f.actor, &c, &revision, &err),
                       &err);
-        assert_in_range(work_now_us() - start, 55000, 5000000);
+        assert_true(work_now_us() - start >= 55000);
         assert_int_equal(err.retry_after_s, 1);
         assert_status(CREDSTORE_OK, work_read(f.stores[i], &f.actor, 0, 0, &view, &err), &err);
         assert_status(CREDSTORE_OK, work_reveal(f.stores[i], &f.actor, 0, 0, &secret, &err), &err);
@@ -1270,7 +1270,7 @@ static void forks_while_threads_write(void **state)
         fflush(NULL);
         pid = fork();
         if (pid == 0) {
-            alarm(20);
+            alarm(60);
             if (!child_of_threads(&f))
                 _exit(EXIT_FAILURE);
             kill(getpid(), SIGKILL); /* what lost threads held is no leak to be told at an exit */
@@ -1289,11 +1289,11 @@ static void forks_while_threads_write(void **state)
 
 /* ---- killed processes ---- */
 
-/* Until the ledger has `more` lines than now; false after ten seconds. */
+/* Until the ledger has `more` lines than now; false after a minute. */
 static bool wait_for_lines(ledger *l, uint64_t more)
 {
     const uint64_t start = atomic_load(&l->count);
-    const int64_t end = work_now_us() + 10000000;
+    const int64_t end = work_now_us() + 60000000;
 
     while (atomic_load(&l->count) < start + more && work_now_us() < end)
         work_nap_us(200);

@@ -26,6 +26,8 @@
 
 #include <credstore.h>
 
+#include "../quick.h"
+
 enum { PROCESSES = 4, THREADS = 2, KEYS = 10000, FEWER = 600, PATH_LEN = 256 };
 
 /* What all processes see: the first answer to each key, and whether any other differed. */
@@ -195,11 +197,8 @@ static uint64_t number_of_keys(void)
 
 static void make_folder(char out[PATH_LEN])
 {
-    const char *base = getenv("TMPDIR");
-
-    if (access("/dev/shm", W_OK) == 0)
-        base = "/dev/shm"; /* what counts here is the crowd, not the disk */
-    snprintf(out, PATH_LEN, "%s/credstore-receipts-XXXXXX", base == NULL ? "/tmp" : base);
+    /* What counts here is the crowd, not the disk. */
+    snprintf(out, PATH_LEN, "%s/credstore-receipts-XXXXXX", test_quick_base());
     assert_non_null(mkdtemp(out));
 }
 

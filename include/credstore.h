@@ -1000,7 +1000,8 @@ typedef struct credstore_slice {
 typedef struct credstore_request {
     uint32_t struct_size, kind, verb, flags; /* kind: CREDSTORE_KIND_x; flags: 0 */
     const credstore_actor *actor;            /* NULL: `presented` is verified first */
-    credstore_slice tenant;                  /* account or organization; absent = the actor's */
+    credstore_slice tenant;                  /* account; absent = the actor's. Of a service
+                                              credential the organization, never absent */
     credstore_slice parent;                  /* what the record lies under (service account) */
     credstore_slice id;    /* the last id of the path, percent-decoded by the host */
     credstore_slice query; /* after the '?', as received */

@@ -61,7 +61,7 @@ static bool copy_pair(void *arg, credstore_bytes key, credstore_bytes value)
 static credstore_status copy_snapshot(credstore *store, copying *c)
 {
     const cs_key from = {1, {CS_TABLE_META}}, to = {0, {0}};
-    const cs_scan scan = {.visit = copy_pair, .arg = c};
+    const cs_scan scan = {.visit = copy_pair, .arg = c, .passing = true};
     cs_txn txn;
     credstore_status status = cs_txn_read(store, &txn, c->err);
 
@@ -212,6 +212,8 @@ static credstore_status begin_epoch(const char *path, const credstore_options *o
         status = prove(store, err);
     if (status == CREDSTORE_OK)
         status = cs_epoch_begin(store, err);
+    if (status == CREDSTORE_E_COMMIT_UNKNOWN) /* nobody has the folder yet, and it goes */
+        status = cs_fail(err, CREDSTORE_E_STORAGE, NULL, "The new store could not be written");
     if (status == CREDSTORE_OK)
         status = cs_checkpoint_now(store, now, err);
     cs_store_close_keeping(store);

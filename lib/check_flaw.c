@@ -263,6 +263,10 @@ credstore_status cs_fetch(cs_inspection *in, const cs_kind *kind, const cs_locat
     if (revision == 0)
         role = cs_frame_role(value) == CS_ROLE_TOMBSTONE ? CS_ROLE_TOMBSTONE : CS_ROLE_CURRENT;
     status = cs_load_value(in->txn, kind, at, value, role, out, &why);
+    if (status == CREDSTORE_OK && revision != 0 && out->record.revision != revision)
+        status = cs_fail(&why, CREDSTORE_E_INTEGRITY, NULL, "History is not in its place");
+    if (status != CREDSTORE_OK)
+        out->found = false;
     *readable = status == CREDSTORE_OK;
     out->removed = *readable && role == CS_ROLE_TOMBSTONE;
     out->is_history = role == CS_ROLE_HISTORY;

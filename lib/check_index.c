@@ -47,12 +47,34 @@ static credstore_status open_entry(cs_inspection *in, const cs_subject *s, size_
     return status;
 }
 
+static bool note_there(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    (void)key;
+    (void)value;
+    *(bool *)arg = true;
+    return false;
+}
+
+/* Has the record that is not there a history? Then it is lost, and that is told where it lay. */
+static credstore_status is_lost(cs_inspection *in, const cs_locator *at, bool *lost,
+                                credstore_error *err)
+{
+    const cs_scan scan = {.limit = 1, .visit = note_there, .arg = lost};
+    cs_key from, to;
+
+    *lost = false;
+    cs_key_history(&from, at, 0);
+    cs_key_history(&to, at, UINT64_MAX);
+    return cs_txn_scan(in->txn, &from, &to, &scan, err);
+}
+
 /* The record that an entry points to. *go_on: it is there and can be read. */
 static credstore_status follow(cs_inspection *in, const cs_subject *s, const cs_locator *at,
                                cs_loaded *out, bool *go_on, credstore_error *err)
 {
     const cs_kind *kind = cs_kind_find(at->kind);
-    bool readable = false;
+    bool readable = false, lost = false;
+    cs_flaw *flaw;
     credstore_status status;
 
     *go_on = false;
@@ -64,8 +86,12 @@ static credstore_status follow(cs_inspection *in, const cs_subject *s, const cs_
     if (status != CREDSTORE_OK || !readable)
         return status;
     *go_on = out->found || out->removed;
-    if (!*go_on)
-        accuse(in, s, at, nowhere);
+    if (*go_on)
+        return status;
+    status = is_lost(in, at, &lost, err);
+    flaw = accuse(in, s, at, nowhere);
+    if (lost) /* its history bears some of them out */
+        flaw->mend = CS_MEND_NONE;
     return status;
 }
 

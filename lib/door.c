@@ -201,12 +201,12 @@ static credstore_status take_conditions(visit *v, credstore_error *err)
     return CREDSTORE_OK;
 }
 
-/* What the revision does not tell of: the actor's permissions, and when it was last used. Never
-   used, it never was. */
+/* What the revision does not tell of: the actor's permissions, what the record's own are in today's
+   catalogue, and when it was last used. Never used, it never was. */
 static bool tells_more(const visit *v, const void *view)
 {
     return (v->call.flags & CREDSTORE_CALL_EXPAND_PERMISSIONS) != 0 ||
-           cs_view_last_used(v->kind, view) != 0;
+           v->kind->permissions_field != 0 || cs_view_last_used(v->kind, view) != 0;
 }
 
 /* If-None-Match of a get: does any tag, compared weakly, name this revision? */

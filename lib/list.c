@@ -251,6 +251,7 @@ static credstore_status add_item(walk *w, cs_txn *txn, credstore_error *err)
     status = cs_page_add(w->out, w->items, w->at, view, status, &unread, err);
 cleanup:
     cs_loaded_free(&loaded);
+    cs_txn_let_go(txn); /* a filter may pass over any number of records */
     return status;
 }
 

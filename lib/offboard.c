@@ -120,6 +120,7 @@ static credstore_status find_next(walk *w, bool *found, found_record *out, creds
         if (*found)
             cs_named_take(&loaded.record, &out->names);
         cs_loaded_free(&loaded);
+        cs_txn_let_go(&txn); /* or a walk of the whole store would hold copies of it */
         if (status != CREDSTORE_OK)
             break;
     }

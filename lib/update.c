@@ -77,6 +77,14 @@ static credstore_status check_revision(const change *c, bool found, uint64_t rev
     return CREDSTORE_OK;
 }
 
+/* Is it a change of what is there, whatever the verb may do beside? */
+static bool asks_for_one(const change *c)
+{
+    const uint64_t expected = c->op.call.expected_revision;
+
+    return expected != 0 && expected != CREDSTORE_MUST_BE_NEW;
+}
+
 /* Loads the record. Another tenant's is as good as absent, except that its id is taken. */
 static credstore_status load(change *c, cs_txn *txn, cs_loaded *out, credstore_error *err)
 {
@@ -86,7 +94,7 @@ static credstore_status load(change *c, cs_txn *txn, cs_loaded *out, credstore_e
     if (c->op.at.id.len == 0)
         return CREDSTORE_OK;
     status = cs_load(txn, c->op.kind, &c->op.at, 0, out, err);
-    if (status == CREDSTORE_OK && out->removed && may_create(c))
+    if (status == CREDSTORE_OK && out->removed && may_create(c) && !asks_for_one(c))
         return cs_fail(err, CREDSTORE_E_EXISTS, c->op.kind->id_name,
                        "The id was removed, and ids are not used again");
     if (status != CREDSTORE_OK || !out->found || cs_op_owns(&c->op, &out->record))
@@ -116,6 +124,10 @@ static credstore_status pre_read(change *c, credstore_error *err)
     if (status != CREDSTORE_OK)
         return status;
     status = load(c, &txn, &now, err);
+    if (status == CREDSTORE_E_EXISTS && c->receipt.wanted) { /* its receipt comes first */
+        cs_error_clear(err);
+        status = CREDSTORE_OK;
+    }
     c->before.found = now.found;
     c->before.incarnation = now.found ? now.record.incarnation : 0;
     c->before.revision = now.found ? now.record.revision : 0;
@@ -207,8 +219,9 @@ static bool is_no_change(const change *c)
 
 static credstore_status show_view(change *c, credstore_error *err)
 {
+    const credstore_actor *grants = cs_op_grants_of(&c->op) == NULL ? NULL : &c->actor;
     credstore_status status = cs_view_build(c->op.store, c->op.kind, &c->settle.fresh,
-                                            c->beside.used, cs_op_grants_of(&c->op), &c->view, err);
+                                            c->beside.used, grants, &c->view, err);
 
     if (status == CREDSTORE_OK && c->render != NULL)
         status = c->render->run(c->render->arg, c->view, err);
@@ -320,7 +333,9 @@ static credstore_status in_transaction(cs_txn *txn, void *arg, credstore_error *
     status = replay(c, txn, err);
     if (status != CREDSTORE_OK || c->replayed)
         return status;
-    status = load(c, txn, &c->old, err);
+    status = cs_inputs_check_past(&c->inputs, err);
+    if (status == CREDSTORE_OK)
+        status = load(c, txn, &c->old, err);
     if (status == CREDSTORE_OK && !is_as_judged(c)) {
         c->start_over = true;
         return CREDSTORE_E_CONFLICT;
@@ -410,6 +425,8 @@ static credstore_status validate(change *c, const cs_request *request, credstore
         status = cs_receipt_name(&c->op, c->action, &c->inputs, wish != NULL,
                                  wish == NULL ? NULL : wish->prefix,
                                  wish == NULL ? c->grace_s : wish->grace_s, &c->receipt, err);
+    if (status == CREDSTORE_OK && !c->receipt.wanted) /* with a key, its receipt comes first */
+        status = cs_inputs_check_past(&c->inputs, err);
     if (status == CREDSTORE_OK)
         status = set_switch(c, err);
     c->had_id = c->op.at.id.len > 0;

@@ -371,7 +371,8 @@ static const char *fault_of_ipv4(struct span host)
 
 static bool is_local_name(struct span host)
 {
-    static const char *const names[] = {"localhost", "local", "internal"};
+    static const char *const names[] = {"localhost",   "local",         "internal",
+                                        "localdomain", "ip6-localhost", "ip6-loopback"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct span name = span_of(names[i]);

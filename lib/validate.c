@@ -79,7 +79,8 @@ static credstore_status take_flag(const cs_field *field, const uint8_t *slot, cs
 }
 
 static credstore_status take_time(const credstore *store, const cs_field *field,
-                                  const uint8_t *slot, cs_input *in, credstore_error *err)
+                                  const uint8_t *slot, cs_inputs *out, cs_input *in,
+                                  credstore_error *err)
 {
     credstore_time time;
 
@@ -94,7 +95,7 @@ static credstore_status take_time(const credstore *store, const cs_field *field,
     if (time.unix_ms <= 0 || time.unix_ms > CS_TIME_LAST)
         return invalid(err, field, "The time is not in the years 1970 to 9999");
     if ((field->flags & CS_FUTURE) != 0 && time.unix_ms <= cs_store_now(store))
-        return invalid(err, field, "The time is in the past");
+        out->past = field;
     return CREDSTORE_OK;
 }
 
@@ -166,7 +167,7 @@ static credstore_status take_slot(const credstore *store, const cs_field *field,
     case CS_FLAG:
         return take_flag(field, slot, in, err);
     case CS_TIME:
-        return take_time(store, field, slot, in, err);
+        return take_time(store, field, slot, out, in, err);
     case CS_PERMISSIONS:
         return take_permissions(store, field, slot, out, in, err);
     default: /* CS_TEXT, CS_SECRET */
@@ -312,6 +313,12 @@ static credstore_status take_origin(const credstore *store, const cs_kind *kind,
     if (used < 0 || used > now)
         return cs_fail(err, CREDSTORE_E_INVALID, "last_used_at", "The time is in the future");
     return CREDSTORE_OK;
+}
+
+credstore_status cs_inputs_check_past(const cs_inputs *inputs, credstore_error *err)
+{
+    return inputs->past == NULL ? CREDSTORE_OK
+                                : invalid(err, inputs->past, "The time is in the past");
 }
 
 int64_t cs_origin_time(const cs_inputs *inputs, uint16_t at)

@@ -27,7 +27,12 @@ typedef struct cs_inputs {
         uint8_t bytes[CS_ORIGIN_MAX];
     } origin;
     bool has_origin;
+    const cs_field *past; /* set to what is to be in the future and is not; NULL = none */
 } cs_inputs;
+
+/* E_INVALID if there is one: apart, since the first answer to an idempotency key stands for its
+   day, though the time that it names has come. */
+credstore_status cs_inputs_check_past(const cs_inputs *inputs, credstore_error *err);
 
 /* Takes patch and origin (may be NULL) and checks each field by itself. create: required fields
    must be set. E_INVALID with the member's name in the document. */

@@ -870,6 +870,32 @@ static void restore_refuses(void **state)
     place_close(&p);
 }
 
+/* Nobody writes the pipe: who opened it as a file would wait for ever. */
+static void a_backup_with_pipes(void **state)
+{
+    static const char *const names[] = {"guard.lock", "presence.lock", "data.mdb"};
+
+    (void)state;
+    for (size_t i = 0; i < LIFE_COUNT(names); i++) {
+        char path[PATH_SIZE + 16];
+        credstore_error err;
+        place p;
+
+        place_open(&p, TEST_LMDB);
+        life_ok(back_up(&p, p.backup, 0, &err));
+        snprintf(path, sizeof path, "%s/%s", p.backup, names[i]);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        alarm(20);
+        life_fails(CREDSTORE_E_INVALID,
+                   credstore_restore(p.backup, p.target, &p.options, NULL, &err));
+        alarm(0);
+        assert_false(is_there(p.target));
+        assert_false(is_there(p.part));
+        place_close(&p);
+    }
+}
+
 /* Changes the backup by the engine, as one without the keys could. */
 typedef struct edit {
     const char *name;
@@ -1513,6 +1539,7 @@ int main(void)
         cmocka_unit_test(beside_writers),
         cmocka_unit_test(a_new_epoch),
         cmocka_unit_test(restore_refuses),
+        cmocka_unit_test(a_backup_with_pipes),
         cmocka_unit_test(an_edited_backup),
         cmocka_unit_test(a_backup_cut_short),
         cmocka_unit_test(a_backup_with_flips),

@@ -43,6 +43,47 @@ static void creation_is_done_once(test_world *w)
     credstore_free(first);
 }
 
+/* The first answer stands, though the end that it names has come meanwhile. */
+static void the_end_that_it_names_has_come(test_world *w)
+{
+    credstore_api_key_patch patch = life_api_key_patch("short");
+    credstore_secret *secret = NULL, *same = NULL;
+    credstore_error err;
+
+    patch.expires_at = (credstore_time)CREDSTORE_TIME(TEST_NOW + 60000);
+    w->call = keyed(&w->root, "issue-1");
+    life_ok(credstore_api_key_issue(w->t.store, &w->call, NULL, &patch, &secret, NULL, &err));
+    atomic_store(&w->t.now, TEST_NOW + 60000);
+    life_ok(credstore_api_key_issue(w->t.store, &w->call, NULL, &patch, &same, NULL, &err));
+    assert_string_equal(credstore_secret_ptr(secret), credstore_secret_ptr(same));
+    credstore_secret_free(secret);
+    credstore_secret_free(same);
+    w->call = keyed(&w->root, "issue-2");
+    life_fails(CREDSTORE_E_INVALID,
+               credstore_api_key_issue(w->t.store, &w->call, NULL, &patch, &same, NULL, &err));
+    assert_string_equal(err.field, "expiresAt");
+    w->call.idempotency_key = NULL;
+    life_fails(CREDSTORE_E_INVALID,
+               credstore_api_key_issue(w->t.store, &w->call, NULL, &patch, &same, NULL, &err));
+}
+
+/* A creation under an id that was removed since is told as any other. */
+static void the_id_was_removed(test_world *w)
+{
+    const credstore_stripe_patch patch = {.struct_size = sizeof patch};
+    const char *project = "3c90c3cc-0d44-4b50-8888-8dd25736052a";
+    credstore_error err;
+
+    w->call = keyed(&w->root, "create-1");
+    life_ok(credstore_stripe_create(w->t.store, &w->call, project, NULL, &patch, NULL, &err));
+    life_ok(credstore_stripe_remove(w->t.store, &w->call, project, &err));
+    life_fails(CREDSTORE_E_NOT_FOUND,
+               credstore_stripe_create(w->t.store, &w->call, project, NULL, &patch, NULL, &err));
+    w->call = keyed(&w->root, "create-2");
+    life_fails(CREDSTORE_E_EXISTS,
+               credstore_stripe_create(w->t.store, &w->call, project, NULL, &patch, NULL, &err));
+}
+
 /* Without an id each creation makes a new record; with the key there is one. */
 static void ids_made_here_are_the_same(test_world *w)
 {
@@ -684,6 +725,8 @@ int main(void)
     };
     static const test_row rows[] = {
         {"ids made here are the same", ids_made_here_are_the_same},
+        {"the end that it names has come", the_end_that_it_names_has_come},
+        {"the id was removed", the_id_was_removed},
         {"service credentials are issued once", service_credentials_are_issued_once},
         {"a first answer that history lost", a_first_answer_that_history_lost},
         {"rolls are done once", rolls_are_done_once},

@@ -63,6 +63,13 @@ static void every_verb_says_so(test_world *w)
     test_patch_whole(w->k, &patch, 4);
     life_fails(upsert ? CREDSTORE_E_EXISTS : CREDSTORE_E_NOT_FOUND,
                w->k->update(w->t.store, &w->call, &w->at, patch.u.bytes, &view, &err));
+    for (uint64_t expected = 3; expected != 0;
+         expected = expected == 3 ? CREDSTORE_MUST_EXIST : 0) {
+        w->call.expected_revision = expected; /* it is not there, and none is to be made */
+        life_fails(upsert ? CREDSTORE_E_REVISION : CREDSTORE_E_NOT_FOUND,
+                   w->k->update(w->t.store, &w->call, &w->at, patch.u.bytes, &view, &err));
+    }
+    w->call.expected_revision = 0;
     life_fails(CREDSTORE_E_NOT_FOUND, life_remove(w->t.store, &w->call, w->k, &w->at, &err));
     life_fails(CREDSTORE_E_NOT_FOUND,
                life_history(w->t.store, &w->call, w->k, &w->at, 0, 10, &page, &err));

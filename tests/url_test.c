@@ -331,6 +331,9 @@ static void local_names(void **state)
         "LOCALHOST",
         "LocalHost.",
         "localhost.",
+        "localhost.localdomain", /* as /etc/hosts has them */
+        "ip6-localhost",
+        "ip6-loopback",
         "localhost:8443",
         "x.localhost",
         "x.y.localhost.",

@@ -73,7 +73,7 @@ typedef struct credstore_stripe_page {
 } credstore_stripe_page;
 
 /* Creates; an empty patch is allowed. origin may be NULL, out may be NULL.
-   E_EXISTS: the project has one. E_FORBIDDEN, E_FULL. */
+   E_EXISTS: the project has one, or had. E_FORBIDDEN, E_FULL. */
 CREDSTORE_API credstore_status credstore_stripe_create(credstore *store, const credstore_call *call,
                                                        const char *project_id,
                                                        const credstore_stripe_origin *origin,
@@ -89,7 +89,8 @@ CREDSTORE_API credstore_status credstore_stripe_get(credstore *store, const cred
 
 /* Updates what the patch sets, or creates the record if there is none (unless MUST_EXIST). Setting
    a value switches an inactive configuration on; an empty patch does not. out may be NULL.
-   E_FORBIDDEN, E_REVISION, E_CONFLICT, E_FULL, E_COMMIT_UNKNOWN. */
+   E_EXISTS: the project had one that was removed. E_FORBIDDEN, E_REVISION, E_CONFLICT, E_FULL,
+   E_COMMIT_UNKNOWN. */
 CREDSTORE_API credstore_status credstore_stripe_update(credstore *store, const credstore_call *call,
                                                        const char *project_id,
                                                        const credstore_stripe_patch *patch,
@@ -139,8 +140,9 @@ CREDSTORE_API credstore_status credstore_stripe_history(
     uint32_t limit, const credstore_stripe_page **out, credstore_error *err);
 
 /* Makes a new revision with the values of an earlier one, as an update that sets and clears them
-   would. out may be NULL. E_NOT_FOUND: no record, or history no longer has the revision. E_INVALID:
-   a value that would not be taken today. Errors as for update. */
+   would, but switched on or off as it was then. out may be NULL. E_NOT_FOUND: no record, or history
+   no longer has the revision. E_INVALID: a value that would not be taken today. Errors as for
+   update. */
 CREDSTORE_API credstore_status credstore_stripe_restore(credstore *store,
                                                         const credstore_call *call,
                                                         const char *project_id, uint64_t revision,

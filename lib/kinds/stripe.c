@@ -203,22 +203,28 @@ static void settle_mode(cs_settle *s, const mode_row *mode)
         cs_settle_number(s, mode->configured_at, any, any ? s->now : 0);
 }
 
-/* A restore sets the values that the earlier revision had. */
 static bool sets_a_value(const cs_settle *s)
 {
-    for (size_t i = 0; i < s->kind->field_count; i++) {
-        const bool in_patch = (s->kind->fields[i].flags & (CS_INTERNAL | CS_FROM_ORIGIN)) == 0;
-
-        if (s->source == NULL ? s->inputs->field[i].op == CREDSTORE_SET
-                              : in_patch && s->source->record.values[i].present)
+    for (size_t i = 0; i < s->kind->field_count; i++)
+        if (s->inputs->field[i].op == CREDSTORE_SET)
             return true;
-    }
     return false;
 }
 
 static bool switches(const cs_settle *s)
 {
     return s->inputs->field[cs_field_index(s->kind, IS_ACTIVE)].op == CREDSTORE_SET;
+}
+
+/* An update that sets a value switches on; a restore leaves it as it was at that revision. */
+static void settle_active(cs_settle *s)
+{
+    const size_t active = cs_field_index(s->kind, IS_ACTIVE);
+
+    if (s->source != NULL)
+        cs_settle_number(s, IS_ACTIVE, true, s->source->record.values[active].number);
+    else if (s->old == NULL || (sets_a_value(s) && !switches(s)))
+        cs_settle_number(s, IS_ACTIVE, true, 1);
 }
 
 static credstore_status settle(cs_settle *s, credstore_error *err)
@@ -228,8 +234,7 @@ static credstore_status settle(cs_settle *s, credstore_error *err)
     (void)err;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         settle_mode(s, &modes[i]);
-    if (s->old == NULL || (sets_a_value(s) && !switches(s)))
-        cs_settle_number(s, IS_ACTIVE, true, 1);
+    settle_active(s);
     if (s->old != NULL)
         return CREDSTORE_OK;
     if (own_id->present)

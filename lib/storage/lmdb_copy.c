@@ -163,12 +163,16 @@ static credstore_status check_part(cs_lmdb_target *t, credstore_error *err)
 {
     struct stat st, named;
 
+    bool gone;
+
     if (flock(t->folder, LOCK_EX | LOCK_NB) != 0)
-        return fail_path(err, CREDSTORE_E_BUSY, "another is making a store at the path");
-    if (fstat(t->folder, &st) != 0)
+        return errno == EWOULDBLOCK
+                   ? fail_path(err, CREDSTORE_E_BUSY, "another is making a store at the path")
+                   : cs_lmdb_fail(err, errno, "cannot lock the new folder");
+    gone = fstatat(t->parent, part_name(t), &named, AT_SYMLINK_NOFOLLOW) != 0;
+    if ((gone && errno != ENOENT) || fstat(t->folder, &st) != 0)
         return cs_lmdb_fail(err, errno, "cannot look at the new folder");
-    if (fstatat(t->parent, part_name(t), &named, AT_SYMLINK_NOFOLLOW) != 0 ||
-        named.st_dev != st.st_dev || named.st_ino != st.st_ino)
+    if (gone || named.st_dev != st.st_dev || named.st_ino != st.st_ino)
         return fail_path(err, CREDSTORE_E_BUSY, "another was making a store at the path");
     if (st.st_uid != geteuid())
         return fail_path(err, CREDSTORE_E_EXISTS,
@@ -451,7 +455,7 @@ static credstore_status hold_alone(const cs_lmdb_opening *o, cs_lmdb_held *held)
         int rc;
 
         cs_lmdb_no_forks();
-        held->fds[i] = openat(o->folder, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        held->fds[i] = cs_lmdb_open_to_read(o->folder, names[i]);
         rc = errno;
         cs_lmdb_forks();
         if (held->fds[i] < 0 && rc == ENOENT)
@@ -497,7 +501,7 @@ static credstore_status read_data(const cs_lmdb_opening *o, reading *r)
 
     if (status != CREDSTORE_OK)
         return status;
-    fd = openat(o->folder, CS_LMDB_DATA, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    fd = cs_lmdb_open_to_read(o->folder, CS_LMDB_DATA);
     rc = fd < 0 ? errno : cs_lmdb_read_pairs(fd, &reader);
     if (fd >= 0)
         close(fd);

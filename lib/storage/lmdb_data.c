@@ -73,7 +73,8 @@ int cs_lmdb_file_read(const cs_lmdb_file *file, void *to, size_t len, size_t off
     return (size_t)n == len ? 0 : MDB_INVALID;
 }
 
-/* A list is its length and the pages' numbers, the largest first. */
+/* A list is its length and the pages' numbers, the largest first. All lists together have no more
+   of them than the file has room for, though an edited file may point to one many times. */
 static int count_list(free_walk *walk, size_t offset, size_t size)
 {
     size_t count = 0;
@@ -86,7 +87,8 @@ static int count_list(free_walk *walk, size_t offset, size_t size)
         rc = cs_lmdb_file_read(&walk->file, &page, sizeof page, offset + i * sizeof page);
         if (page < walk->file.pages)
             break;
-        walk->beyond++;
+        if (++walk->beyond > walk->file.pages * (walk->file.page_size / sizeof page))
+            return MDB_INVALID;
     }
     return rc;
 }
@@ -212,7 +214,7 @@ static int check_fd(int fd)
 
 credstore_status cs_lmdb_check_data(const cs_lmdb_opening *o)
 {
-    const int fd = openat(o->folder, CS_LMDB_DATA, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    const int fd = cs_lmdb_open_to_read(o->folder, CS_LMDB_DATA);
     const int rc = fd < 0 ? errno : check_fd(fd);
 
     if (fd >= 0)

@@ -34,6 +34,7 @@ typedef struct failure_row {
 static const failure_row failures[] = {
     {ENOENT, CREDSTORE_E_NOT_FOUND, "there is no store at the path, or no folder to make it in"},
     {ENOTDIR, CREDSTORE_E_INVALID, "the path is not a folder"},
+    {ENXIO, CREDSTORE_E_INVALID, "a file of the store is not a regular file"},
     {ELOOP, CREDSTORE_E_INVALID, "the path runs in circles, or a file of the store is a link"},
     {ENAMETOOLONG, CREDSTORE_E_INVALID, "the path is too long"},
     {EACCES, CREDSTORE_E_FORBIDDEN, "no right to use the folder and its files"},
@@ -156,6 +157,22 @@ int cs_lmdb_make_files(int folder, uint32_t flags)
             close(fd);
     }
     return rc;
+}
+
+int cs_lmdb_open_to_read(int folder, const char *name)
+{
+    const int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    int rc;
+
+    if (fd < 0)
+        return fd;
+    rc = fstat(fd, &st) != 0 ? errno : S_ISREG(st.st_mode) ? 0 : ENXIO;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    errno = rc;
+    return -1;
 }
 
 credstore_status cs_lmdb_check_files(const cs_lmdb_opening *o)

@@ -24,6 +24,9 @@ credstore_status cs_lmdb_check_file_system(int fd, credstore_error *err);
 /* E_FORBIDDEN: another's, or others may read or write it. */
 credstore_status cs_lmdb_check_access(const struct stat *st, uint32_t flags, credstore_error *err);
 credstore_status cs_lmdb_check_files(const cs_lmdb_opening *o);
+/* Opens a file that is only read and that anybody may have put there: what is not a regular file is
+   refused (ENXIO), without waiting for one who writes a pipe. -1 and errno. */
+int cs_lmdb_open_to_read(int folder, const char *name);
 mode_t cs_lmdb_file_mode(uint32_t flags);
 mode_t cs_lmdb_folder_mode(uint32_t flags);
 

@@ -20,6 +20,7 @@ typedef struct pages {
     cs_lmdb_file file;
     const cs_lmdb_reader *reader;
     size_t seen, entries;
+    size_t big; /* bytes of values on overflow pages: no more than the file has */
     uint8_t last_key[CS_LMDB_KEY_MAX];
     size_t last_key_len;
     uint8_t *value; /* of overflow pages */
@@ -33,7 +34,9 @@ static int read_big(pages *p, size_t number, size_t size, credstore_bytes *out)
     cs_lmdb_page_head head;
     int rc;
 
-    if (number < 2 || number >= p->file.pages || size > VALUE_MAX)
+    p->big += size;
+    if (number < 2 || number >= p->file.pages || size > VALUE_MAX ||
+        p->big > p->file.pages * p->file.page_size)
         return MDB_INVALID;
     rc = cs_lmdb_file_read(&p->file, &head, sizeof head, offset);
     if (rc != 0)

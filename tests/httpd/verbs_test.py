@@ -42,8 +42,9 @@ def life(client, collection, record, new, change, method, token=None):
     head = client.ask(200, "HEAD", at)
     tally.same((head.tag, head.headers["content-length"], head.body),
                ('"1"', str(len(read.body)), b""), f"HEAD {at}")
-    same = client.ask(304, "GET", at, If_None_Match='W/"1", "7"')
-    tally.same((same.tag, same.body), ('"1"', b""), f"{at} unchanged")
+    told = token == "key"  # which permissions a key shows, the catalogue decides with the revision
+    same = client.ask(200 if told else 304, "GET", at, If_None_Match='W/"1", "7"')
+    tally.same((same.tag, same.body), ('"1"', read.body if told else b""), f"{at} unchanged")
     tally.same(client.ask(200, method, at, change, If_Match='"1"').tag, '"2"', f"{at} changed")
     client.ask(412, method, at, change, If_Match='"1"')
     client.ask(412, method, at, change, If_None_Match="*")

@@ -509,14 +509,16 @@ class Store:
 
     # ---- changing ----
 
+    def check_past(self, patch):
+        end = patch.get("expiresAt", CLEAR)
+        if end is not CLEAR and end <= self.now():
+            raise No("E_INVALID")
+
     def check_patch(self, kind, patch, create):
-        now = self.now()
         for name, value in patch.items():
             if isinstance(value, Bad):
                 raise No("E_INVALID")
             if value is CLEAR and name not in NULLABLE[kind]:
-                raise No("E_INVALID")
-            if name == "expiresAt" and value is not CLEAR and value <= now:
                 raise No("E_INVALID")
             if name == "flatPermissionsList" and value is not CLEAR and not value <= ALL:
                 raise No("E_INVALID")
@@ -534,14 +536,14 @@ class Store:
         if any(isinstance(v, Bad) for v in origin.values()):
             raise No("E_INVALID")
 
-    def load(self, kind, tenant, parent, id_, creates, may_create):
+    def load(self, kind, tenant, parent, id_, creates, may_create, expected):
         if id_ is None:
             return None
         r = self.records.get(self.place(kind, tenant, parent, id_))
         if r is None:
             return None
         if r.removed is not None:
-            if may_create:
+            if may_create and expected in (0, MUST_BE_NEW):
                 raise No("E_EXISTS")
             return None
         if r.tenant != tenant:
@@ -646,13 +648,12 @@ class Store:
             raise No("E_UNSUPPORTED")
         if id_ is None and (not creates or kind == STRIPE):
             raise No("E_INVALID")
-        r = self.load(kind, tenant, parent, id_, creates, may_create)
-        if name is None:
-            self.check_revision(call.expected, r, creates, may_create)
         first = self.first_answer(name, request) if name else None
         if first:
             held = self.check_actor(kind, call.actor, tenant)
             return self.replay(action, call, wish, first, origin or {}, held)
+        self.check_past(patch or {})
+        r = self.load(kind, tenant, parent, id_, creates, may_create, call.expected)
         self.check_revision(call.expected, r, creates, may_create)
         held = self.check_actor(kind, call.actor, tenant)
         then = None
@@ -743,9 +744,9 @@ class Store:
                 if changed.intersection(keys):
                     some = any(f[n] is not None for n in keys)
                     f[f"{mode}_configured_at"] = stamp if some else None
-            sets = any(v is not CLEAR for v in patch.values()) or (
-                then is not None and any(then.f[n] is not None for n in PATCH[STRIPE]))
-            if old is None or sets:
+            if then is not None:
+                f["is_active"] = then.f["is_active"]
+            elif old is None or any(v is not CLEAR for v in patch.values()):
                 f["is_active"] = True
             if old is None and f["id"] is None:
                 f["id"] = Later("uuid")

@@ -78,8 +78,10 @@ static bool read_record(credstore_bytes in, credstore_bytes value, const table_r
     label_record(out, role, out->revision);
     if (*under == 0)
         return in.len == 0 && (role == CS_ROLE_CURRENT || role == CS_ROLE_TOMBSTONE);
-    return *under == 1 && role == CS_ROLE_HISTORY && take(&in, 8, &revision) && in.len == 0 &&
-           cs_get_u64(revision) == out->revision;
+    if (*under != 1 || role != CS_ROLE_HISTORY || !take(&in, 8, &revision) || in.len != 0)
+        return false;
+    out->revision = cs_get_u64(revision);
+    return out->revision == out->label.revision; /* or it is another's value: told by its place */
 }
 
 static bool read_lane(credstore_bytes in, credstore_bytes value, const table_row *row,

@@ -13,7 +13,7 @@ typedef struct cs_place {
     const char *name;    /* of the table, for reports */
     cs_locator at;       /* record, history, owner (scope: the owner's MAC), usage, purge,
                             fingerprint; id points into the key */
-    uint64_t revision;   /* record, history: as the value says; fingerprint: of the part; end: the
+    uint64_t revision;   /* record: as the value says; history, fingerprint: as the key; end: the
                             time */
     uint64_t seq;        /* audit entry */
     uint32_t day;        /* receipt, purge */

@@ -470,6 +470,14 @@ static void history_bit(const scene *s)
 {
     flip_at(s, history_key(s, POP_BOOK, 2), 12 + 8 + CS_NONCE_LEN + CS_TAG_LEN + 3);
 }
+static void history_misplaced(const scene *s) /* a revision's value where the one before was */
+{
+    const cs_key key = history_key(s, POP_BOOK, 2), next = history_key(s, POP_BOOK, 3);
+    cs_buf value = get(s, &next);
+
+    put(s, &key, &value);
+    cs_buf_free(&value);
+}
 static void history_part_bit(const scene *s)
 {
     flip(s, history_key(s, POP_BOOK, 2), 0);
@@ -953,6 +961,8 @@ static const damage damages[] = {
 
     {"a revision lost in the middle", history_lost, ANY, false, AT("record", POP_KEY, 2)},
     {"a bit in history", history_bit, ANY, false, AT("record", POP_BOOK, 2)},
+    {"a revision's value in another's place", history_misplaced, ANY, false,
+     AT("record", POP_BOOK, 2)},
     {"a bit in a secret in history", history_part_bit, ANY, false,
      FIELD("record", POP_BOOK, "secret_key", 2)},
     {"a secret lost from history", history_part_lost, ANY, false,
@@ -1516,6 +1526,54 @@ static void test_leaves_put_back(void **state)
     restore(s);
 }
 
+/* It tells nothing of the revision that lay there, whose secret's entry stays. */
+static void test_leaves_misplaced(void **state)
+{
+    (void)state;
+    for (test_engine e = 0; e < TEST_ENGINES; e++)
+        for (int pruned = 0; pruned < 2; pruned++) {
+            scene *s = &scenes[e][pruned];
+            credstore_repair_result mended;
+            found f = {0};
+
+            history_misplaced(s);
+            mended = run_repair(s);
+            assert_int_equal(mended.added + mended.removed, 0);
+            run_check(s->p, &f);
+            assert_int_equal(f.count, 1);
+            restore(s);
+        }
+}
+
+/* What a lost record's history bears out is not taken away, to be put back by the next repair. */
+static void test_repairs_lost_once(void **state)
+{
+    size_t tried = 0;
+
+    (void)state;
+    for (test_engine e = 0; e < TEST_ENGINES; e++)
+        for (pop_name n = 0; n < POP_RECORDS; n++) {
+            scene *s = &scenes[e][0];
+            const cs_key first = history_key(s, n, 1);
+            cs_buf history = life_raw_get(store_of(s), &first);
+            credstore_repair_result mended;
+            found f = {0};
+
+            if (history.len > 0) {
+                lose(s, record_key(s, n));
+                run_repair(s);
+                mended = run_repair(s);
+                assert_int_equal(mended.added + mended.removed, 0);
+                run_check(s->p, &f);
+                assert_true(f.count > 0); /* it is lost still */
+                restore(s);
+                tried++;
+            }
+            cs_buf_free(&history);
+        }
+    assert_true(tried >= 2 * TEST_ENGINES);
+}
+
 /* What was mended works: the list, the tokens, the leak lookup. */
 static void test_repaired_works(void **state)
 {
@@ -1564,6 +1622,8 @@ int main(void)
         cmocka_unit_test(test_repairs_all),
         cmocka_unit_test(test_leaves_unreadable),
         cmocka_unit_test(test_leaves_put_back),
+        cmocka_unit_test(test_leaves_misplaced),
+        cmocka_unit_test(test_repairs_lost_once),
         cmocka_unit_test(test_repaired_works),
     };
 

@@ -633,6 +633,38 @@ static void restored_secrets(test_world *w)
     credstore_secret_free(secret);
 }
 
+static void stripe_is(const credstore_stripe *view, uint64_t revision, uint32_t active)
+{
+    assert_int_equal(view->revision, revision);
+    assert_int_equal(view->is_active, active);
+    credstore_free(view);
+}
+
+/* On or off as it was at that revision, whatever it is now and whatever values come back. */
+static void restored_switch(test_world *w)
+{
+    const credstore_stripe_patch fresh = {.struct_size = sizeof fresh,
+                                          .test_publishable_key = CREDSTORE_TEXT("pk_test_fresh")};
+    const test_kind *k = test_kind_of(CREDSTORE_KIND_STRIPE);
+    const credstore_stripe *view;
+    credstore_error err;
+
+    w->k = k;
+    w->at = test_at_of(k);
+    credstore_free(test_make(&w->t, k, &w->root, 1));
+    life_ok(credstore_stripe_update(w->t.store, &w->call, k->id, &fresh, &view, &err));
+    stripe_is(view, 2, 1); /* a value that is set switches on */
+    life_ok(credstore_stripe_deactivate(w->t.store, &w->call, k->id, &view, &err));
+    stripe_is(view, 3, 0);
+    stripe_is(restore(w, 2), 4, 1); /* on, and nothing else */
+    stripe_is(restore(w, 3), 5, 0);
+    life_ok(credstore_stripe_update(w->t.store, &w->call, k->id, &fresh, &view, &err));
+    stripe_is(view, 6, 1);
+    stripe_is(restore(w, 3), 7, 0);
+    stripe_is(restore(w, 6), 8, 1);
+    stripe_is(restore(w, 7), 9, 0);
+}
+
 int main(void)
 {
     static const test_row of_kinds[] = {
@@ -652,6 +684,7 @@ int main(void)
         {"URLs of yesterday", urls_of_yesterday},
         {"what was issued stays dead", what_was_issued_stays_dead},
         {"restored secrets", restored_secrets},
+        {"a restored switch", restored_switch},
     };
 
     return test_run("history", test_kinds, test_kind_count, of_kinds, LIFE_COUNT(of_kinds)) +

@@ -37,7 +37,9 @@
 #include "credstore/backend.h"
 #include "mem.h"
 #include "storage/engines.h"
+#include "storage/lmdb_copy.h"
 #include "storage/lmdb_env.h"
+#include "storage/lmdb_layout.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define UNDER_ASAN 1
@@ -52,6 +54,8 @@
 
 int __real_fstatfs(int fd, struct statfs *out);
 int __wrap_fstatfs(int fd, struct statfs *out);
+ssize_t __real_pread(int fd, void *out, size_t len, off_t offset);
+ssize_t __wrap_pread(int fd, void *out, size_t len, off_t offset);
 
 enum { OK = CREDSTORE_STORAGE_OK, PATH_SIZE = 512, CHILD_SECONDS = 60 };
 
@@ -1462,6 +1466,118 @@ static void test_damaged_meta(void **state)
     }
 }
 
+/* ---- an edited file that leads to one place many times ---- */
+
+enum { NAMING = 80, RUN = 4 };
+
+static atomic_size_t reads;
+
+ssize_t __wrap_pread(int fd, void *out, size_t len, off_t offset)
+{
+    atomic_fetch_add(&reads, 1);
+    return __real_pread(fd, out, len, offset);
+}
+
+static void write_page(const cs_lmdb_file *f, size_t number, const void *from, size_t len)
+{
+    assert_int_equal(pwrite(f->fd, from, len, (off_t)(number * f->page_size)), len);
+}
+
+/* A leaf behind the end, of which every node names the pages that follow it. */
+static void add_leaf(const cs_lmdb_file *f)
+{
+    const size_t room = sizeof(cs_lmdb_node) + 2 * sizeof(size_t), run = f->pages + 1;
+    cs_lmdb_page_head head = {.number = f->pages, .flags = CS_LMDB_LEAF};
+    uint8_t *raw = calloc(1, f->page_size);
+
+    assert_non_null(raw);
+    head.lower = sizeof head + NAMING * sizeof(uint16_t);
+    head.upper = (uint16_t)(f->page_size - NAMING * room);
+    memcpy(raw, &head, sizeof head);
+    for (size_t i = 0; i < NAMING; i++) {
+        const uint16_t at = (uint16_t)(head.upper + i * room);
+        const cs_lmdb_node node = {(uint32_t)(RUN * f->page_size - sizeof head), CS_LMDB_BIG_DATA,
+                                   sizeof(size_t)};
+        uint8_t *key = raw + at + sizeof node;
+
+        memcpy(raw + sizeof head + i * sizeof at, &at, sizeof at);
+        memcpy(raw + at, &node, sizeof node);
+        memset(key, (int)i + 1, sizeof(size_t)); /* ascending, however it is read */
+        memcpy(key + sizeof(size_t), &run, sizeof run);
+    }
+    write_page(f, f->pages, raw, f->page_size);
+    free(raw);
+}
+
+/* The pages that it names: a long value, which is also a list of pages behind the end. */
+static void add_run(const cs_lmdb_file *f)
+{
+    const size_t words = RUN * f->page_size / sizeof(size_t), first = sizeof(cs_lmdb_page_head);
+    const cs_lmdb_page_head head = {
+        .number = f->pages + 1, .flags = CS_LMDB_OVERFLOW, .lower = RUN};
+    size_t *raw = calloc(words, sizeof *raw);
+
+    assert_non_null(raw);
+    memcpy(raw, &head, sizeof head);
+    for (size_t i = first / sizeof *raw; i < words; i++)
+        raw[i] = (SIZE_MAX >> 16) - i;
+    raw[first / sizeof *raw] = words - first / sizeof *raw - 1; /* how many follow */
+    write_page(f, f->pages + 1, raw, words * sizeof *raw);
+    free(raw);
+}
+
+/* Makes a tree of the store that leaf alone; the bytes that the file has then. */
+static size_t forge_tree(int tree)
+{
+    cs_lmdb_file f;
+    cs_lmdb_tree *root_of = &f.meta.trees[tree];
+    size_t size;
+
+    fill(10);
+    assert_int_equal(cs_lmdb_file_look(open(in_store(CS_LMDB_DATA), O_RDWR | O_CLOEXEC), &f), 0);
+    add_leaf(&f);
+    add_run(&f);
+    root_of->root = f.pages;
+    root_of->depth = 1;
+    root_of->entries = NAMING;
+    f.meta.last_page = tree == CS_LMDB_FREE_TREE ? SIZE_MAX >> 17 : f.pages + RUN;
+    write_page(&f, f.meta.head.number, &f.meta, sizeof f.meta);
+    size = (f.pages + 1 + RUN) * f.page_size;
+    close(f.fd);
+    return size;
+}
+
+/* As many numbers of free pages are read as the file can have, and no more. */
+static void test_free_list_named_often(void **state)
+{
+    const size_t words = forge_tree(CS_LMDB_FREE_TREE) / sizeof(size_t);
+
+    (void)state;
+    atomic_store(&reads, 0);
+    assert_int_equal(try_open(0), CREDSTORE_E_INTEGRITY);
+    assert_in_range(atomic_load(&reads), RUN, 2 * words);
+}
+
+static credstore_status sum_lengths(void *arg, credstore_bytes key, credstore_bytes value,
+                                    credstore_error *err)
+{
+    (void)key;
+    (void)err;
+    *(size_t *)arg += value.len;
+    return CREDSTORE_OK;
+}
+
+static void test_big_value_named_often(void **state)
+{
+    const size_t size = forge_tree(CS_LMDB_MAIN_TREE);
+    credstore_error err = {0};
+    size_t sum = 0;
+
+    (void)state;
+    assert_int_equal(cs_lmdb_read_folder(store, sum_lengths, &sum, &err), CREDSTORE_E_INTEGRITY);
+    assert_in_range(sum, 1, size); /* the leaf was read, until it was too much */
+}
+
 /* ---- the map ---- */
 
 /* Threads of earlier tests have left their share, so the limit counts from here. */
@@ -2208,6 +2324,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(test_killed_creation, fresh),
         cmocka_unit_test_setup(test_truncated, fresh),
         cmocka_unit_test_setup(test_damaged_meta, fresh),
+        cmocka_unit_test_setup(test_free_list_named_often, fresh),
+        cmocka_unit_test_setup(test_big_value_named_often, fresh),
         cmocka_unit_test_setup(test_little_address_space, fresh),
         cmocka_unit_test_setup(test_map_full, fresh),
         cmocka_unit_test_setup(test_map_resized_elsewhere, fresh),

@@ -10,6 +10,7 @@
 #include "commit.h"
 #include "error.h"
 #include "sealed.h"
+#include "support.h"
 #include "txn.h"
 
 enum { ATTEMPTS = 16 };
@@ -58,6 +59,39 @@ void *__wrap_calloc(size_t count, size_t size)
 {
     allocated++;
     return out_of_memory ? NULL : __real_calloc(count, size);
+}
+
+/* ---- memory that is held ---- */
+
+void *__real_cs_alloc(size_t count, size_t size);
+void __real_cs_free(void *ptr);
+void __real_cs_free_wiped(void *ptr, size_t len);
+void *__wrap_cs_alloc(size_t count, size_t size);
+void __wrap_cs_free(void *ptr);
+void __wrap_cs_free_wiped(void *ptr, size_t len);
+
+static atomic_size_t held, held_most; /* blocks; the most since the test last looked */
+
+void *__wrap_cs_alloc(size_t count, size_t size)
+{
+    void *ptr = __real_cs_alloc(count, size);
+
+    held += ptr != NULL;
+    if (held > held_most)
+        held_most = held;
+    return ptr;
+}
+
+void __wrap_cs_free(void *ptr)
+{
+    held -= ptr != NULL;
+    __real_cs_free(ptr);
+}
+
+void __wrap_cs_free_wiped(void *ptr, size_t len)
+{
+    held -= ptr != NULL;
+    __real_cs_free_wiped(ptr, len);
 }
 
 /* ---- a store with one record ---- */
@@ -1278,6 +1312,95 @@ static void test_counting_is_passing(void **state)
     assert_int_equal(cost_of_statistics(b), before);
 }
 
+/* ---- walks of the whole store ---- */
+
+enum { FEW = 8, MANY = 60 };
+
+static void add_keys(bench *b, int from, int to)
+{
+    static const char *const permissions[] = {"readApplications"};
+    const credstore_actor actor = fx_admin(b->store);
+    const credstore_call call = fx_call(&actor);
+    const credstore_api_key_patch patch = {.struct_size = sizeof patch,
+                                           .description = CREDSTORE_TEXT("one of many"),
+                                           .permissions = CREDSTORE_STRINGS(permissions, 1)};
+
+    for (int i = from; i < to; i++) {
+        credstore_secret *token = NULL;
+        credstore_error err;
+
+        fx_ok(credstore_api_key_issue(b->store, &call, NULL, &patch, &token, NULL, &err), &err);
+        credstore_secret_free(token);
+    }
+}
+
+/* A filter that passes over all of them. */
+static void list_none(bench *b)
+{
+    const credstore_actor actor = fx_admin(b->store);
+    const credstore_call call = fx_call(&actor);
+    const credstore_page page = {.struct_size = sizeof page, .limit = 10, .expires_before = FX_NOW};
+    const credstore_api_key_page *out = NULL;
+    credstore_error err;
+
+    fx_ok(credstore_api_key_list(b->store, &call, &page, &out, &err), &err);
+    assert_int_equal(out->count, 0);
+    credstore_free(out);
+}
+
+/* A tenant that has nothing. */
+static void offboard_nobody(bench *b)
+{
+    const credstore_actor actor = fx_system();
+    credstore_call call = fx_call(&actor);
+    uint64_t removed = 1;
+    uint32_t more = 1;
+    credstore_error err;
+
+    call.tenant = "nobody";
+    fx_ok(credstore_offboard(b->store, &call, 0, &more, &removed, &err), &err);
+    assert_int_equal(removed + more, 0);
+}
+
+/* The engine has no backup of its own: pair by pair. */
+static void back_up(bench *b)
+{
+    const credstore_actor actor = fx_system();
+    const credstore_call call = fx_call(&actor);
+    char folder[TEST_PATH_MAX], path[TEST_PATH_MAX + 8];
+    credstore_error err;
+
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/copy", folder);
+    fx_ok(credstore_backup(b->store, &call, path, 0, NULL, NULL, &err), &err);
+    test_folder_remove(folder);
+}
+
+static size_t most_held_by(bench *b, void (*walk)(bench *b))
+{
+    const size_t before = held;
+
+    held_most = before;
+    walk(b);
+    return held_most - before;
+}
+
+/* Whoever walks over the whole store lets go of what the engine could not lend, as he goes on. */
+static void test_walks_let_go(void **state)
+{
+    static void (*const walks[])(bench * b) = {list_none, offboard_nobody, back_up};
+    bench *b = *state;
+    size_t few[FX_COUNT(walks)];
+
+    copies_only = true;
+    add_keys(b, 0, FEW);
+    for (size_t i = 0; i < FX_COUNT(walks); i++)
+        few[i] = most_held_by(b, walks[i]);
+    add_keys(b, FEW, MANY);
+    for (size_t i = 0; i < FX_COUNT(walks); i++)
+        assert_in_range(most_held_by(b, walks[i]), 1, few[i]);
+}
+
 /* ---- the head ---- */
 
 static uint64_t generation_of(credstore *store, int64_t *time)
@@ -1359,6 +1482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deaf_engine, begin, end),
         cmocka_unit_test_setup_teardown(test_passing_scan, begin, end),
         cmocka_unit_test_setup_teardown(test_counting_is_passing, begin, end),
+        cmocka_unit_test_setup_teardown(test_walks_let_go, begin, end),
         cmocka_unit_test_setup_teardown(test_head_moves_with_each_commit, begin, end),
         cmocka_unit_test_setup_teardown(test_head_lost, begin, end),
     };

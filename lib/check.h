@@ -149,6 +149,9 @@ credstore_status cs_sketch_catch_up(cs_inspection *in, credstore_error *err);
 /* Is anything there? */
 credstore_status cs_is_there(cs_inspection *in, const cs_key *key, bool *there,
                              credstore_error *err);
+/* From a key up to, and not with, another. */
+credstore_status cs_any_there(cs_inspection *in, const cs_key *from, const cs_key *to, bool *any,
+                              credstore_error *err);
 /* Opens the body of the subject into *plain (the caller's to free). *ok = false: it is damaged, and
    that is noted. */
 credstore_status cs_open_subject(cs_inspection *in, const cs_subject *s, cs_buf *plain, bool *ok,

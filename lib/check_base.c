@@ -187,23 +187,14 @@ static credstore_status need(cs_inspection *in, const char *name, const cs_key *
     return status;
 }
 
-static bool note_any(void *arg, credstore_bytes key, credstore_bytes value)
-{
-    (void)key;
-    (void)value;
-    *(bool *)arg = true;
-    return false;
-}
-
 static credstore_status need_slot(cs_inspection *in, credstore_error *err)
 {
     bool any = false;
-    const cs_scan scan = {.limit = 1, .visit = note_any, .arg = &any};
     cs_key from, to = {1, {CS_TABLE_ROOT + 1}};
     credstore_status status;
 
     cs_key_root(&from, 0);
-    status = cs_txn_scan(in->txn, &from, &to, &scan, err);
+    status = cs_any_there(in, &from, &to, &any, err);
     if (status == CREDSTORE_OK && !any)
         cs_flaw_note(in, "root slot", cs_key_bytes(&from), CREDSTORE_E_INTEGRITY,
                      cs_topic_key(in, cs_key_bytes(&from)), "No root slot is left");

@@ -219,6 +219,23 @@ credstore_status cs_is_there(cs_inspection *in, const cs_key *key, bool *there,
     return cs_txn_get(in->txn, key, &value, there, err);
 }
 
+static bool note_any(void *arg, credstore_bytes key, credstore_bytes value)
+{
+    (void)key;
+    (void)value;
+    *(bool *)arg = true;
+    return false;
+}
+
+credstore_status cs_any_there(cs_inspection *in, const cs_key *from, const cs_key *to, bool *any,
+                              credstore_error *err)
+{
+    const cs_scan scan = {.limit = 1, .visit = note_any, .arg = any};
+
+    *any = false;
+    return cs_txn_scan(in->txn, from, to, &scan, err);
+}
+
 credstore_status cs_open_subject(cs_inspection *in, const cs_subject *s, cs_buf *plain, bool *ok,
                                  credstore_error *err)
 {

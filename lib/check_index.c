@@ -47,25 +47,15 @@ static credstore_status open_entry(cs_inspection *in, const cs_subject *s, size_
     return status;
 }
 
-static bool note_there(void *arg, credstore_bytes key, credstore_bytes value)
-{
-    (void)key;
-    (void)value;
-    *(bool *)arg = true;
-    return false;
-}
-
 /* Has the record that is not there a history? Then it is lost, and that is told where it lay. */
 static credstore_status is_lost(cs_inspection *in, const cs_locator *at, bool *lost,
                                 credstore_error *err)
 {
-    const cs_scan scan = {.limit = 1, .visit = note_there, .arg = lost};
     cs_key from, to;
 
-    *lost = false;
     cs_key_history(&from, at, 0);
     cs_key_history(&to, at, UINT64_MAX);
-    return cs_txn_scan(in->txn, &from, &to, &scan, err);
+    return cs_any_there(in, &from, &to, lost, err);
 }
 
 /* The record that an entry points to. *go_on: it is there and can be read. */

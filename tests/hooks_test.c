@@ -249,21 +249,6 @@ static int32_t holders_only(void *ctx, const credstore_question *q)
     return holds ? CREDSTORE_POLICY_ALLOW : CREDSTORE_POLICY_FORBID;
 }
 
-static credstore *open_second(test_world *w)
-{
-    credstore_options options = w->t.options;
-    credstore_key_source *key = NULL;
-    credstore *store = NULL;
-    credstore_error err;
-
-    life_ok(credstore_key_bytes(test_root_key, sizeof test_root_key, &key, &err));
-    options.key = key;
-    options.policy = NULL;
-    life_ok(credstore_open(w->t.path, &options, &store, &err));
-    credstore_key_source_free(key);
-    return store;
-}
-
 /* By the key as it was verified when it held all that it ever did. */
 static void key_changes(test_world *w, narrowing *n, unsigned value, credstore_status expected,
                         unsigned asked)
@@ -304,7 +289,7 @@ static void narrowed_keys(test_world *w)
     key_changes(w, &n, 2, CREDSTORE_OK, 1);
     if (w->t.engine != TEST_LMDB)
         return; /* a hook must not call its own store */
-    n.other = open_second(w);
+    n.other = life_open_second(w);
     n.call = &w->call;
     n.id = key.id;
     n.at = 1;

@@ -121,6 +121,22 @@ static inline void life_service_verifies(test_world *w, const char *token,
     assert_int_equal(memcmp(&actor, &untouched, sizeof actor) == 0, expected != CREDSTORE_OK);
 }
 
+/* Another handle on the same folder, without a policy hook. */
+static inline credstore *life_open_second(test_world *w)
+{
+    credstore_options options = w->t.options;
+    credstore_key_source *key = NULL;
+    credstore *store = NULL;
+    credstore_error err;
+
+    life_ok(credstore_key_bytes(test_root_key, sizeof test_root_key, &key, &err));
+    options.key = key;
+    options.policy = NULL;
+    life_ok(credstore_open(w->t.path, &options, &store, &err));
+    credstore_key_source_free(key);
+    return store;
+}
+
 static inline void life_maintain(test_world *w)
 {
     credstore_error err;

@@ -120,20 +120,6 @@ static int64_t naps(void *ctx)
     return atomic_load(&((test_world *)ctx)->t.now);
 }
 
-static credstore *open_second(test_world *w)
-{
-    credstore_options options = w->t.options;
-    credstore_key_source *key = NULL;
-    credstore *store = NULL;
-    credstore_error err;
-
-    life_ok(credstore_key_bytes(test_root_key, sizeof test_root_key, &key, &err));
-    options.key = key;
-    life_ok(credstore_open(w->t.path, &options, &store, &err));
-    credstore_key_source_free(key);
-    return store;
-}
-
 /* What another removed between finding and removing is not counted, whenever that was. */
 static void what_others_removed(test_world *w)
 {
@@ -144,7 +130,7 @@ static void what_others_removed(test_world *w)
 
     if (w->t.engine != TEST_LMDB)
         return; /* it takes a second handle */
-    c.other = open_second(w);
+    c.other = life_open_second(w);
     w->t.options.now_ms = removes_meanwhile;
     w->t.options.now_ctx = &c;
     life_ok(test_reopen(&w->t, &err));

@@ -183,18 +183,21 @@ static credstore_status check_part(cs_lmdb_target *t, credstore_error *err)
 
 static credstore_status take_part(cs_lmdb_target *t, credstore_error *err)
 {
+    int rc;
+
     if (mkdirat(t->parent, part_name(t), 0700) != 0 && errno != EEXIST)
         return cs_lmdb_fail(err, errno, "cannot make the new folder");
     cs_lmdb_no_forks();
     t->folder = openat(t->parent, part_name(t), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    rc = errno;
     t->held.fds[0] = t->folder;
     cs_lmdb_held_add(&t->held);
     cs_lmdb_forks();
-    if (t->folder < 0 && (errno == ENOTDIR || errno == ELOOP))
+    if (t->folder < 0 && (rc == ENOTDIR || rc == ELOOP))
         return fail_path(err, CREDSTORE_E_EXISTS,
                          "something is where the store would be made: <path>.part");
     if (t->folder < 0)
-        return cs_lmdb_fail(err, errno, "cannot open the new folder");
+        return cs_lmdb_fail(err, rc, "cannot open the new folder");
     return check_part(t, err);
 }
 
